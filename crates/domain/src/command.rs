@@ -1,0 +1,27 @@
+//! What can be asked of the registry. Commands are imperative and carry parsed values only.
+
+use std::sync::Arc;
+
+use crate::content::Content;
+use crate::name::PodKey;
+use crate::revision::RegistrationId;
+
+/// Register a pod, or replace its registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Register {
+    /// Who registers.
+    pub key: PodKey,
+    /// With what.
+    pub content: Arc<Content>,
+}
+
+/// Remove a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unregister {
+    /// Who leaves; not bound to today's grammar, so that old rows can be removed.
+    pub key: PodKey,
+    /// Only if this is its current registration.
+    pub registration_id: Option<RegistrationId>,
+    /// Only if this is its current process.
+    pub instance_id: Option<Box<str>>,
+}

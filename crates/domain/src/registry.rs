@@ -1,0 +1,382 @@
+//! The registry: which pods exist. The one place where the rules of registration stand.
+//!
+//! A command is decided on a [`Draft`] (the registry plus the earlier changes of the same batch),
+//! the changes are stored by somebody else, and then applied here. Applying cannot fail: what was
+//! stored is true. Kept: all pods, by service and name, and who subscribes to what. Not kept:
+//! history, timers, what anybody was told.
+//!
+//! A clone is a snapshot: it shares all but what changes afterwards, and never moves.
+//!
+//! Invariants, held by [`Registry::assert_consistent`]: no service is empty; `pod_count` is the
+//! number of pods; each subscription of a pod stands in the index of subscribers, and nothing else
+//! does; the revision never goes back.
+
+use std::sync::Arc;
+
+use crate::change::{Applied, Change, Notice, NoticeKind};
+use crate::content::Content;
+use crate::name::{PodKey, PodName, ServiceName};
+use crate::ordered::{Keyed, OrderedSet};
+use crate::pod::{Pod, Status};
+use crate::revision::Revision;
+use crate::time::Timestamp;
+
+/// A service and its pods; there is no empty one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its pods, by name.
+    pub pods: OrderedSet<Arc<Pod>>,
+}
+
+impl Keyed for Arc<Service> {
+    type Key = ServiceName;
+
+    fn key(&self) -> &ServiceName {
+        &self.name
+    }
+}
+
+impl Keyed for PodKey {
+    type Key = Self;
+
+    fn key(&self) -> &Self {
+        self
+    }
+}
+
+/// Who wants to hear of one service, whether it has pods or not.
+#[derive(Clone, Debug, PartialEq)]
+struct Audience {
+    service: ServiceName,
+    subscribers: OrderedSet<PodKey>,
+}
+
+impl Keyed for Arc<Audience> {
+    type Key = ServiceName;
+
+    fn key(&self) -> &ServiceName {
+        &self.service
+    }
+}
+
+/// The existing services whose names are the same in lower case: one, unless old rows say more.
+#[derive(Clone, Debug, PartialEq)]
+struct Fold {
+    folded: Arc<str>,
+    names: Vec<ServiceName>,
+}
+
+impl Keyed for Fold {
+    type Key = Arc<str>;
+
+    fn key(&self) -> &Arc<str> {
+        &self.folded
+    }
+}
+
+/// All pods, as of one revision.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    services: OrderedSet<Arc<Service>>,
+    folds: OrderedSet<Fold>,
+    audiences: OrderedSet<Arc<Audience>>,
+    pod_count: usize,
+    revision: Revision,
+}
+
+impl Registry {
+    /// An empty registry that gives its first change the revision after `revision`.
+    pub fn new(revision: Revision) -> Self {
+        Self {
+            services: OrderedSet::default(),
+            folds: OrderedSet::default(),
+            audiences: OrderedSet::default(),
+            pod_count: 0,
+            revision,
+        }
+    }
+
+    /// A registry of stored pods. Later ones replace earlier ones of the same key.
+    pub fn from_pods(revision: Revision, pods: impl IntoIterator<Item = Arc<Pod>>) -> Self {
+        let mut registry = Self::new(revision);
+        for pod in pods {
+            registry.put(pod);
+        }
+        registry
+    }
+
+    /// The revision of the last change.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Continues in a later epoch; an earlier one changes nothing.
+    pub fn advance_to(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
+    }
+
+    /// How many pods are registered.
+    pub fn pod_count(&self) -> usize {
+        self.pod_count
+    }
+
+    /// How many services have pods.
+    pub fn service_count(&self) -> usize {
+        self.services.len()
+    }
+
+    /// The service of that name, if it has pods.
+    pub fn service(&self, name: &str) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
+    /// One pod.
+    pub fn pod(&self, service: &str, pod: &str) -> Option<&Arc<Pod>> {
+        self.service(service)?.pods.get(pod)
+    }
+
+    /// One pod by its key.
+    pub fn pod_by(&self, key: &PodKey) -> Option<&Arc<Pod>> {
+        self.pod(key.service.as_str(), key.pod.as_str())
+    }
+
+    /// All services in order of their names.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.iter()
+    }
+
+    /// All pods in order of service and name.
+    pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.services().flat_map(|service| service.pods.iter())
+    }
+
+    /// The pods at and after a key, in order: what a page of a list continues with.
+    pub fn pods_from<'a>(
+        &'a self,
+        service: &'a str,
+        pod: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Pod>> {
+        self.services.range_from(service).flat_map(move |found| {
+            let start = if found.name.as_str() == service {
+                pod
+            } else {
+                ""
+            };
+            found.pods.range_from(start)
+        })
+    }
+
+    /// The pods that subscribe to a service, in order; the service need not exist.
+    pub fn subscribers(&self, service: &str) -> impl Iterator<Item = &PodKey> {
+        self.audiences
+            .get(service)
+            .into_iter()
+            .flat_map(|audience| audience.subscribers.iter())
+    }
+
+    /// Another existing service with the same name but for case.
+    pub(crate) fn services_folding_to(&self, folded: &str) -> &[ServiceName] {
+        self.folds
+            .get(folded)
+            .map_or(&[], |fold| fold.names.as_slice())
+    }
+
+    /// Applies a stored change and gives it its revision. A change that concerns a registration
+    /// that is no longer there does nothing and takes no revision.
+    pub fn apply(&mut self, change: &Change) -> Applied {
+        match change {
+            Change::PodRegistered { pod } => {
+                let earlier = self.put(Arc::clone(pod));
+                let is_seen = earlier.is_none_or(|earlier| {
+                    earlier.status != pod.status || !earlier.content.offers_same(&pod.content)
+                });
+                self.applied(&pod.key.service, is_seen.then_some(NoticeKind::Register))
+            }
+            Change::PodAmended {
+                key,
+                registration_id,
+                content,
+                at,
+            } => {
+                match self
+                    .pod_by(key)
+                    .filter(|pod| pod.registration_id == *registration_id)
+                {
+                    Some(pod) => {
+                        let amended = Pod {
+                            content: Arc::clone(content),
+                            updated_at: *at,
+                            ..Pod::clone(pod)
+                        };
+                        self.put(Arc::new(amended));
+                        self.applied(&key.service, None)
+                    }
+                    None => self.unconcerned(),
+                }
+            }
+            Change::PodUnregistered {
+                key,
+                registration_id,
+            }
+            | Change::PodEvicted {
+                key,
+                registration_id,
+            } => {
+                let is_current = self
+                    .pod_by(key)
+                    .is_some_and(|pod| pod.registration_id == *registration_id);
+                if is_current && self.take(key).is_some() {
+                    self.applied(&key.service, Some(NoticeKind::Unregister))
+                } else {
+                    self.unconcerned()
+                }
+            }
+        }
+    }
+
+    fn applied(&mut self, service: &ServiceName, kind: Option<NoticeKind>) -> Applied {
+        self.revision = self.revision.next();
+        let revision = self.revision;
+        let notice = kind.map(|kind| Notice {
+            service: service.clone(),
+            kind,
+            revision,
+        });
+        Applied { revision, notice }
+    }
+
+    fn unconcerned(&self) -> Applied {
+        Applied {
+            revision: self.revision,
+            notice: None,
+        }
+    }
+
+    /// Puts a pod in its place and returns the one that was there.
+    fn put(&mut self, pod: Arc<Pod>) -> Option<Arc<Pod>> {
+        let key = pod.key.clone();
+        let earlier = self.pod_by(&key).cloned();
+        let kept: &[_] = earlier
+            .as_ref()
+            .map_or(&[], |pod| &pod.content.subscriptions);
+        if kept != &*pod.content.subscriptions {
+            if let Some(earlier) = &earlier {
+                self.forget_wishes(&key, &earlier.content);
+            }
+            self.note_wishes(&key, &pod.content);
+        }
+        let mut service = match self.services.get(key.service.as_str()) {
+            Some(service) => Service::clone(service),
+            None => {
+                self.note_name(&key.service);
+                Service {
+                    name: key.service.clone(),
+                    pods: OrderedSet::default(),
+                }
+            }
+        };
+        service.pods.insert(pod);
+        self.services.insert(Arc::new(service));
+        if earlier.is_none() {
+            self.pod_count += 1;
+        }
+        earlier
+    }
+
+    /// Takes a pod out, and its service with the last one.
+    fn take(&mut self, key: &PodKey) -> Option<Arc<Pod>> {
+        let mut service = Service::clone(self.services.get(key.service.as_str())?);
+        let pod = service.pods.remove::<PodName>(&key.pod)?;
+        if service.pods.is_empty() {
+            self.services.remove(key.service.as_str());
+            self.forget_name(&key.service);
+        } else {
+            self.services.insert(Arc::new(service));
+        }
+        self.forget_wishes(key, &pod.content);
+        self.pod_count -= 1;
+        Some(pod)
+    }
+
+    fn note_name(&mut self, name: &ServiceName) {
+        let folded = name.folded();
+        let mut names = self.services_folding_to(&folded).to_vec();
+        names.push(name.clone());
+        self.folds.insert(Fold { folded, names });
+    }
+
+    fn forget_name(&mut self, name: &ServiceName) {
+        let folded = name.folded();
+        let mut names = self.services_folding_to(&folded).to_vec();
+        names.retain(|other| other != name);
+        if names.is_empty() {
+            self.folds.remove(&*folded);
+        } else {
+            self.folds.insert(Fold { folded, names });
+        }
+    }
+
+    fn note_wishes(&mut self, key: &PodKey, content: &Content) {
+        for wish in &content.subscriptions {
+            let mut audience = match self.audiences.get(wish.service.as_str()) {
+                Some(audience) => Audience::clone(audience),
+                None => Audience {
+                    service: wish.service.clone(),
+                    subscribers: OrderedSet::default(),
+                },
+            };
+            audience.subscribers.insert(key.clone());
+            self.audiences.insert(Arc::new(audience));
+        }
+    }
+
+    fn forget_wishes(&mut self, key: &PodKey, content: &Content) {
+        for wish in &content.subscriptions {
+            let Some(audience) = self.audiences.get(wish.service.as_str()) else {
+                continue;
+            };
+            let mut audience = Audience::clone(audience);
+            audience.subscribers.remove(key);
+            if audience.subscribers.is_empty() {
+                self.audiences.remove(wish.service.as_str());
+            } else {
+                self.audiences.insert(Arc::new(audience));
+            }
+        }
+    }
+
+    /// Recounts everything and compares. For tests and self-audits; it visits every pod.
+    ///
+    /// # Panics
+    /// When an invariant of this module does not hold.
+    pub fn assert_consistent(&self) {
+        let rebuilt = Self::from_pods(self.revision, self.pods().cloned());
+        assert_eq!(self.pod_count, self.pods().count(), "pod_count");
+        assert!(
+            self.services().all(|service| !service.pods.is_empty()),
+            "an empty service"
+        );
+        assert!(self.services == rebuilt.services, "services");
+        assert!(self.audiences == rebuilt.audiences, "index of subscribers");
+        let names = |registry: &Self| -> Vec<(Arc<str>, Vec<ServiceName>)> {
+            let sorted = |fold: &Fold| {
+                let mut names = fold.names.clone();
+                names.sort();
+                (Arc::clone(&fold.folded), names)
+            };
+            registry.folds.iter().map(sorted).collect()
+        };
+        assert_eq!(names(self), names(&rebuilt), "index of names");
+    }
+}
+
+/// A health transition: soft state, applied at once and stored when the store is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What the check found.
+    pub status: Status,
+    /// When it ended.
+    pub at: Timestamp,
+}

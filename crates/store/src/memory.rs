@@ -1,0 +1,232 @@
+//! A store that keeps nothing beyond the process: `STORAGE=memory`, and tests.
+//!
+//! It behaves like the others in every respect but durability, so that it can stand in for them:
+//! epochs, sequences and refusals are the same.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::{BoxFuture, FutureExt, ready};
+use governance_domain::{Pod, PodKey, Timestamp};
+use uuid::Uuid;
+
+use crate::{
+    AcquireError, AuditEntry, Batch, CommitError, Description, HealthWrite, Loaded, Owner, Renewal,
+    RowChange, Store, StoreFault, Tenure,
+};
+
+/// Entries of the audit that are kept; the oldest are forgotten first.
+const AUDIT_MAX: usize = 10_000;
+
+/// The store. Its lock is held for a few map operations, never across a wait.
+#[derive(Debug)]
+pub struct MemoryStore {
+    tables: Mutex<Tables>,
+}
+
+#[derive(Debug)]
+struct Tables {
+    registry_id: Uuid,
+    epoch: u32,
+    sequence: u64,
+    pods: BTreeMap<PodKey, Arc<Pod>>,
+    audit: std::collections::VecDeque<AuditEntry>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        let tables = Tables {
+            registry_id: Uuid::new_v4(),
+            epoch: 0,
+            sequence: 0,
+            pods: BTreeMap::new(),
+            audit: std::collections::VecDeque::new(),
+        };
+        Self {
+            tables: Mutex::new(tables),
+        }
+    }
+}
+
+impl MemoryStore {
+    /// The audit, oldest first.
+    pub fn audit(&self) -> Vec<AuditEntry> {
+        self.lock().audit.iter().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    fn check_epoch(&self, epoch: u32) -> Result<(), CommitError> {
+        if epoch == self.epoch {
+            return Ok(());
+        }
+        let message = format!("epoch {epoch} ended, epoch {} writes", self.epoch);
+        Err(CommitError::Lost(StoreFault::new(message)))
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        self.check_epoch(batch.epoch)?;
+        if batch.sequence != self.sequence + 1 {
+            let message = format!("batch {} does not follow {}", batch.sequence, self.sequence);
+            return Err(CommitError::Lost(StoreFault::new(message)));
+        }
+        self.sequence = batch.sequence;
+        for row in &batch.rows {
+            match row {
+                RowChange::Put { pod, resets_health } => self.put(pod, *resets_health),
+                RowChange::Delete { key, .. } => {
+                    self.pods.remove(key);
+                }
+            }
+        }
+        self.note(batch.audit.iter().cloned());
+        Ok(())
+    }
+
+    fn put(&mut self, pod: &Arc<Pod>, resets_health: bool) {
+        let kept = self.pods.get(&pod.key).filter(|_| !resets_health);
+        let row = match kept {
+            Some(row) => Arc::new(Pod {
+                status: row.status,
+                last_health_check: row.last_health_check,
+                ..Pod::clone(pod)
+            }),
+            None => Arc::clone(pod),
+        };
+        self.pods.insert(pod.key.clone(), row);
+    }
+
+    fn write_health(&mut self, write: &HealthWrite) {
+        let Some(row) = self.pods.get_mut(&write.key) else {
+            return;
+        };
+        if row.registration_id == write.registration_id {
+            let row = Arc::make_mut(row);
+            row.status = write.status;
+            row.last_health_check = Some(write.last_health_check);
+            row.updated_at = write.status_changed_at.unwrap_or(row.updated_at);
+        }
+    }
+
+    fn note(&mut self, entries: impl IntoIterator<Item = AuditEntry>) {
+        self.audit.extend(entries);
+        let surplus = self.audit.len().saturating_sub(AUDIT_MAX);
+        self.audit.drain(..surplus);
+    }
+}
+
+impl Store for MemoryStore {
+    fn describe(&self) -> Description {
+        let location = "this process, lost when it ends".to_owned();
+        Description {
+            kind: "memory",
+            location,
+            is_durable: false,
+        }
+    }
+
+    fn acquire<'a>(&'a self, _owner: &'a Owner) -> BoxFuture<'a, Result<Tenure, AcquireError>> {
+        let mut tables = self.lock();
+        tables.epoch += 1;
+        let Tables {
+            registry_id,
+            epoch,
+            sequence,
+            ..
+        } = *tables;
+        ready(Ok(Tenure {
+            registry_id,
+            epoch,
+            sequence,
+            lease: None,
+        }))
+        .boxed()
+    }
+
+    fn renew<'a>(&'a self, tenure: &'a Tenure) -> BoxFuture<'a, Result<Renewal, CommitError>> {
+        let held = self.lock().check_epoch(tenure.epoch);
+        ready(held.map(|()| Renewal {
+            standby_is_alive: false,
+        }))
+        .boxed()
+    }
+
+    fn release<'a>(&'a self, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), CommitError>> {
+        ready(self.lock().check_epoch(tenure.epoch)).boxed()
+    }
+
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreFault>> {
+        let pods = self
+            .lock()
+            .pods
+            .values()
+            .map(|pod| Pod::clone(pod))
+            .collect();
+        ready(Ok(Loaded {
+            pods,
+            ..Loaded::default()
+        }))
+        .boxed()
+    }
+
+    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), CommitError>> {
+        ready(self.lock().commit(&batch)).boxed()
+    }
+
+    fn write_health<'a>(
+        &'a self,
+        tenure: &'a Tenure,
+        writes: Vec<HealthWrite>,
+        audit: Vec<AuditEntry>,
+    ) -> BoxFuture<'a, Result<(), CommitError>> {
+        let mut tables = self.lock();
+        let held = tables.check_epoch(tenure.epoch).map(|()| {
+            for write in &writes {
+                tables.write_health(write);
+            }
+            tables.note(audit);
+        });
+        ready(held).boxed()
+    }
+
+    fn rewrite<'a>(
+        &'a self,
+        tenure: &'a Tenure,
+        pods: Vec<Arc<Pod>>,
+        audit: Vec<AuditEntry>,
+    ) -> BoxFuture<'a, Result<Uuid, CommitError>> {
+        let mut tables = self.lock();
+        let held = tables.check_epoch(tenure.epoch).map(|()| {
+            tables.registry_id = Uuid::new_v4();
+            tables.sequence = tenure.sequence;
+            tables.pods = pods.into_iter().map(|pod| (pod.key.clone(), pod)).collect();
+            tables.note(audit);
+            tables.registry_id
+        });
+        ready(held).boxed()
+    }
+
+    fn prune_audit<'a>(
+        &'a self,
+        tenure: &'a Tenure,
+        before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<usize, CommitError>> {
+        let mut tables = self.lock();
+        let held = tables.check_epoch(tenure.epoch).map(|()| {
+            let old = tables
+                .audit
+                .iter()
+                .take(limit)
+                .take_while(|entry| entry.at < before)
+                .count();
+            tables.audit.drain(..old);
+            old
+        });
+        ready(held).boxed()
+    }
+}

@@ -1,0 +1,4 @@
+//! To be written.
+/// x
+#[derive(Debug)]
+pub struct SqliteStore;
