@@ -1,0 +1,134 @@
+//! Programs that the tests start and that cargo does not bring.
+//!
+//! What is missing is installed when this process may do so without asking anybody (root,
+//! or sudo without a password); otherwise the step fails with the one command to type.
+//! Deliberately not here: cargo-nextest and cargo-deny, which the gate can do without.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::gate::Verdict;
+use crate::process;
+
+/// Where Debian keeps the server's programs, one folder per major version.
+const POSTGRESQL_VERSIONS: &str = "/usr/lib/postgresql";
+
+struct Tool {
+    /// What is looked for, as the user would call it.
+    name: &'static str,
+    /// The Debian package that brings it.
+    package: &'static str,
+    find: fn() -> Option<PathBuf>,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool {
+        name: "sqlite3",
+        package: "sqlite3",
+        find: || process::which("sqlite3"),
+    },
+    Tool {
+        name: "initdb (PostgreSQL server)",
+        package: "postgresql",
+        find: initdb,
+    },
+];
+
+/// Makes sure that every tool is there.
+pub(crate) fn provide(_root: &Path) -> Result<Verdict> {
+    rust_component("rustfmt", "fmt")?;
+    rust_component("clippy", "clippy")?;
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(Verdict::Passed("everything is there".to_owned()));
+    }
+    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    install(&packages)?;
+    // An installer that ended well and brought nothing would surface as a baffling test failure.
+    if let Some(tool) = self::missing().first() {
+        bail!(
+            "package {} is installed, yet {} is not found",
+            tool.package,
+            tool.name
+        );
+    }
+    Ok(Verdict::Passed(format!(
+        "installed {}",
+        packages.join(", ")
+    )))
+}
+
+fn missing() -> Vec<&'static Tool> {
+    TOOLS
+        .iter()
+        .filter(|tool| (tool.find)().is_none())
+        .collect()
+}
+
+/// `initdb` is not on Debian's `PATH`; the tests look for it in the same places.
+fn initdb() -> Option<PathBuf> {
+    process::which("initdb").or_else(|| {
+        let versions = std::fs::read_dir(POSTGRESQL_VERSIONS).ok()?;
+        versions
+            .filter_map(|entry| Some(entry.ok()?.path().join("bin/initdb")))
+            .find(|file| file.is_file())
+    })
+}
+
+/// rustfmt and clippy come with most toolchains, but not with the minimal profile.
+fn rust_component(component: &str, subcommand: &str) -> Result<()> {
+    if process::which(&format!("cargo-{subcommand}")).is_some_and(|program| {
+        process::succeeds(Command::new(program).args([subcommand, "--version"]))
+    }) {
+        return Ok(());
+    }
+    if process::which("rustup").is_none() {
+        bail!("{component} is missing: install it for the toolchain that cargo belongs to");
+    }
+    process::run(Command::new("rustup").args(["component", "add", component]))
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    let by_hand = format!("sudo apt-get install --yes {}", packages.join(" "));
+    if process::which("apt-get").is_none() {
+        bail!(
+            "missing: {} (names of Debian's packages); install them and run again",
+            packages.join(", ")
+        );
+    }
+    let Some(prefix) = privilege() else {
+        bail!("missing packages; run this, then try again: {by_hand}");
+    };
+    let apt = |arguments: &[&str]| {
+        let words: Vec<&str> = prefix
+            .iter()
+            .copied()
+            // RUNLEVEL=1 keeps the package from starting a server of its own where there is
+            // no systemd; the tests start throw-away ones.
+            .chain(["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"])
+            .chain(["apt-get"])
+            .chain(arguments.iter().copied())
+            .collect();
+        words.split_first().map_or(Ok(()), |(program, rest)| {
+            process::run(Command::new(program).args(rest))
+        })
+    };
+    // A stale package list is worth a try; the installation below decides.
+    if let Err(fault) = apt(&["update", "--quiet"]) {
+        eprintln!("the package list could not be refreshed: {fault:#}");
+    }
+    let mut arguments = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
+    arguments.extend(packages);
+    apt(&arguments).map_err(|fault| fault.context(format!("try by hand: {by_hand}")))
+}
+
+/// What to put before a command that needs root, or `None` if somebody would be asked.
+fn privilege() -> Option<&'static [&'static str]> {
+    let is_root = process::output(Command::new("id").arg("-u")).is_ok_and(|uid| uid == b"0\n");
+    if is_root {
+        return Some(&[]);
+    }
+    process::succeeds(Command::new("sudo").args(["-n", "true"])).then_some(&["sudo", "-n"])
+}
