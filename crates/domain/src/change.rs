@@ -85,6 +85,10 @@ pub struct Notice {
 pub struct Applied {
     /// The revision that the change was given; unchanged if it no longer concerned anybody.
     pub revision: Revision,
+    /// The pod before, if it was there.
+    pub before: Option<Arc<Pod>>,
+    /// The pod after, if it still is.
+    pub after: Option<Arc<Pod>>,
     /// What subscribers are owed, if they see a difference.
     pub notice: Option<Notice>,
 }

@@ -66,6 +66,11 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// The pods that this draft touched, with their state after it.
+    pub fn touched(&self) -> impl Iterator<Item = (&PodKey, Option<&Arc<Pod>>)> {
+        self.touched.iter().map(|(key, pod)| (key, pod.as_ref()))
+    }
+
     /// Decides a registration.
     pub fn register(&mut self, command: &Register, now: Timestamp) -> Result<Decision, Rejection> {
         let Register { key, content } = command;

@@ -18,7 +18,7 @@ use crate::content::Content;
 use crate::name::{PodKey, PodName, ServiceName};
 use crate::ordered::{Keyed, OrderedSet};
 use crate::pod::{Pod, Status};
-use crate::revision::Revision;
+use crate::revision::{RegistrationId, Revision};
 use crate::time::Timestamp;
 
 /// A service and its pods; there is no empty one.
@@ -187,71 +187,77 @@ impl Registry {
     /// that is no longer there does nothing and takes no revision.
     pub fn apply(&mut self, change: &Change) -> Applied {
         match change {
-            Change::PodRegistered { pod } => {
-                let earlier = self.put(Arc::clone(pod));
-                let is_seen = earlier.is_none_or(|earlier| {
-                    earlier.status != pod.status || !earlier.content.offers_same(&pod.content)
-                });
-                self.applied(&pod.key.service, is_seen.then_some(NoticeKind::Register))
-            }
-            Change::PodAmended {
-                key,
-                registration_id,
-                content,
-                at,
-            } => {
-                match self
-                    .pod_by(key)
-                    .filter(|pod| pod.registration_id == *registration_id)
-                {
+            Change::PodRegistered { pod } => self.replace(Arc::clone(pod), NoticeKind::Register),
+            Change::PodAmended { key, registration_id, content, at } => {
+                match self.registered_as(key, *registration_id) {
                     Some(pod) => {
-                        let amended = Pod {
-                            content: Arc::clone(content),
-                            updated_at: *at,
-                            ..Pod::clone(pod)
-                        };
-                        self.put(Arc::new(amended));
-                        self.applied(&key.service, None)
+                        let content = Arc::clone(content);
+                        let amended = Pod { content, updated_at: *at, ..Pod::clone(pod) };
+                        self.replace(Arc::new(amended), NoticeKind::Register)
                     }
                     None => self.unconcerned(),
                 }
             }
-            Change::PodUnregistered {
-                key,
-                registration_id,
-            }
-            | Change::PodEvicted {
-                key,
-                registration_id,
-            } => {
-                let is_current = self
-                    .pod_by(key)
-                    .is_some_and(|pod| pod.registration_id == *registration_id);
-                if is_current && self.take(key).is_some() {
-                    self.applied(&key.service, Some(NoticeKind::Unregister))
-                } else {
-                    self.unconcerned()
+            Change::PodUnregistered { key, registration_id }
+            | Change::PodEvicted { key, registration_id } => {
+                if self.registered_as(key, *registration_id).is_none() {
+                    return self.unconcerned();
                 }
+                let before = self.take(key);
+                self.applied(&key.service, before, None, Some(NoticeKind::Unregister))
             }
         }
     }
 
-    fn applied(&mut self, service: &ServiceName, kind: Option<NoticeKind>) -> Applied {
+    /// Applies what a check found; a result for an earlier registration does nothing. A status
+    /// that stays is not a change: it only moves `last_health_check` and takes no revision.
+    pub fn observe(
+        &mut self,
+        key: &PodKey,
+        registration_id: RegistrationId,
+        verdict: Verdict,
+    ) -> Applied {
+        let Some(pod) = self.registered_as(key, registration_id) else { return self.unconcerned() };
+        let Verdict { status, at } = verdict;
+        let mut observed = Pod { status, last_health_check: Some(at), ..Pod::clone(pod) };
+        if pod.status == status {
+            self.put(Arc::new(observed));
+            return self.unconcerned();
+        }
+        observed.updated_at = at;
+        self.replace(Arc::new(observed), NoticeKind::Update)
+    }
+
+    /// The pod, if this is its registration.
+    fn registered_as(&self, key: &PodKey, id: RegistrationId) -> Option<&Arc<Pod>> {
+        self.pod_by(key).filter(|pod| pod.registration_id == id)
+    }
+
+    /// Puts a pod in its place; subscribers are owed a notice if they see a difference.
+    fn replace(&mut self, pod: Arc<Pod>, kind: NoticeKind) -> Applied {
+        let before = self.put(Arc::clone(&pod));
+        let is_seen = before.as_ref().is_none_or(|before| {
+            before.status != pod.status || !before.content.offers_same(&pod.content)
+        });
+        let service = pod.key.service.clone();
+        self.applied(&service, before, Some(pod), is_seen.then_some(kind))
+    }
+
+    fn applied(
+        &mut self,
+        service: &ServiceName,
+        before: Option<Arc<Pod>>,
+        after: Option<Arc<Pod>>,
+        kind: Option<NoticeKind>,
+    ) -> Applied {
         self.revision = self.revision.next();
         let revision = self.revision;
-        let notice = kind.map(|kind| Notice {
-            service: service.clone(),
-            kind,
-            revision,
-        });
-        Applied { revision, notice }
+        let notice = kind.map(|kind| Notice { service: service.clone(), kind, revision });
+        Applied { revision, before, after, notice }
     }
 
     fn unconcerned(&self) -> Applied {
-        Applied {
-            revision: self.revision,
-            notice: None,
-        }
+        Applied { revision: self.revision, before: None, after: None, notice: None }
     }
 
     /// Puts a pod in its place and returns the one that was there.
@@ -372,7 +378,7 @@ impl Registry {
     }
 }
 
-/// A health transition: soft state, applied at once and stored when the store is there.
+/// What a check found: soft state, applied at once and stored when the store is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// What the check found.
