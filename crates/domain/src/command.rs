@@ -25,3 +25,12 @@ pub struct Unregister {
     /// Only if this is its current process.
     pub instance_id: Option<Box<str>>,
 }
+
+/// Remove a pod that failed too many checks in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evict {
+    /// Who is removed.
+    pub key: PodKey,
+    /// Only if this is its current registration, and it is still unhealthy.
+    pub registration_id: RegistrationId,
+}

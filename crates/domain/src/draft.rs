@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::change::Change;
-use crate::command::{Register, Unregister};
+use crate::command::{Evict, Register, Unregister};
 use crate::content::Difference;
 use crate::name::{PodKey, ServiceName};
 use crate::pod::{Pod, Status};
@@ -125,13 +125,22 @@ impl<'a> Draft<'a> {
                 given: given.clone(),
             });
         }
-        self.touched.insert(key.clone(), None);
-        *self.growth.entry(key.service.clone()).or_default() -= 1;
         let registration_id = current.registration_id;
-        Ok(Change::PodUnregistered {
-            key: key.clone(),
-            registration_id,
-        })
+        self.note_departure(key);
+        Ok(Change::PodUnregistered { key: key.clone(), registration_id })
+    }
+
+    /// Decides a removal for failed checks; nothing, if the pod recovered or registered again.
+    pub fn evict(&mut self, command: &Evict) -> Option<Change> {
+        let Evict { key, registration_id } = command;
+        let is_due = self.pod(key).is_some_and(|pod| {
+            pod.registration_id == *registration_id && pod.status == Status::Unhealthy
+        });
+        if !is_due {
+            return None;
+        }
+        self.note_departure(key);
+        Some(Change::PodEvicted { key: key.clone(), registration_id: *registration_id })
     }
 
     fn registered(&mut self, command: &Register, now: Timestamp) -> Decision {
@@ -192,6 +201,11 @@ impl<'a> Draft<'a> {
             }),
             None => Ok(()),
         }
+    }
+
+    fn note_departure(&mut self, key: &PodKey) {
+        self.touched.insert(key.clone(), None);
+        *self.growth.entry(key.service.clone()).or_default() -= 1;
     }
 
     fn note_arrival(&mut self, service: &ServiceName) {

@@ -23,7 +23,7 @@ pub mod target;
 pub mod time;
 
 pub use change::{Applied, Change, Notice, NoticeKind};
-pub use command::{Register, Unregister};
+pub use command::{Evict, Register, Unregister};
 pub use content::Content;
 pub use draft::{Decision, Draft};
 pub use name::{NameFault, PodKey, PodName, ServiceName};

@@ -1,2 +1,16 @@
-//! To be written.
+//! The Telco Governance Manager: which pods exist, whether they are well, and who must know.
+//!
+//! [`start`] is the only wiring: it makes every part and hands each what it needs. `http`,
+//! `health` and `notify` never see one another; they meet through `engine`.
+
+pub mod clock;
 pub mod config;
+pub mod datadir;
+pub mod engine;
+pub mod http;
+pub mod storage;
+pub mod telemetry;
+
+mod running;
+
+pub use running::{Running, StartError, start};

@@ -1,2 +1,74 @@
-//! To be written.
-fn main() {}
+//! The program: arguments in, exit code out. Everything else is in the library.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use governance_manager::config::{self, Config, Invocation};
+use governance_manager::{start, telemetry};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+/// Wrong usage or configuration (EX_USAGE of sysexits.h).
+const EXIT_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    match config::invocation(std::env::args_os(), std::env::vars_os()) {
+        Ok(Invocation::Print(text)) => match std::io::stdout().lock().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Ok(Invocation::Run(config)) => match run(*config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&error);
+                ExitCode::FAILURE
+            }
+        },
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<()> {
+    telemetry::logging::start(&config.log)?;
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut running = start(config).await?;
+        tokio::select! {
+            end = running.failed() => return end,
+            name = next(&mut signals) => info!(signal = name, "stopping; a second signal ends at once"),
+        }
+        tokio::select! {
+            end = running.stop() => end,
+            name = next(&mut signals) => {
+                warn!(signal = name, "ending at once");
+                std::process::exit(1)
+            }
+        }
+    })
+}
+
+async fn next((terminate, interrupt): &mut (Signal, Signal)) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// What failed, why, and what to do.
+fn complain(error: &anyhow::Error) {
+    eprintln!("error: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  caused by: {cause}");
+    }
+    let hint = error.downcast_ref::<governance_manager::StartError>().and_then(|e| e.hint());
+    if let Some(hint) = hint {
+        eprintln!("  hint: {hint}");
+    }
+}

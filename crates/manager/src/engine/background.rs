@@ -1,0 +1,286 @@
+//! What the writer has written behind its commits: health, old audit entries going, the lease.
+//!
+//! One statement of health or audit at a time, one renewal at a time; neither waits for a commit.
+//! Nothing here is needed to answer a caller.
+
+use std::future::{pending, poll_fn};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use governance_domain::Timestamp;
+use governance_store::{
+    AuditEntry, CommitError, HealthWrite, Renewal, Store, StoreFault, Tenure,
+};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, error, warn};
+
+use super::flight::no_answer;
+use super::soft::{SoftWrites, TRANSITION_DELAY};
+use super::tenure::{STORE_CALL_MAX, chain};
+use super::writer::takeover;
+
+/// How often old audit entries are looked for, and how many go at once.
+const PRUNE_PAUSE: Duration = Duration::from_secs(10);
+const PRUNE_MAX: usize = 2_000;
+/// How long the last writes may take when the process ends.
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
+
+/// The statements behind the commits.
+pub(super) struct Background {
+    /// What checks found and is not written yet.
+    pub(super) soft: SoftWrites,
+    chore: Option<Chore>,
+    next_soft: Instant,
+    next_prune: Instant,
+    audit_retention: Duration,
+    lease: Option<Lease>,
+}
+
+/// A statement that is under way, with what to write again if it fails.
+struct Chore {
+    rows: Vec<HealthWrite>,
+    audit: Vec<AuditEntry>,
+    call: BoxFuture<'static, Result<usize, CommitError>>,
+}
+
+/// The lease as the holder sees it: it ends, here, before it can end for anybody else.
+struct Lease {
+    length: Duration,
+    ends: Instant,
+    next: Instant,
+    standby_is_alive: bool,
+    call: Option<(Instant, BoxFuture<'static, Result<Renewal, CommitError>>)>,
+}
+
+/// What happened in the background.
+pub(super) enum BackgroundEvent {
+    /// It is time for [`Background::turn`].
+    Timer,
+    /// A statement ended well.
+    Done,
+    /// A statement failed; what it was to write waits again.
+    Failed(CommitError),
+    /// The lease could not be renewed in time, and somebody else is there to take it.
+    LeaseEnded,
+}
+
+impl Lease {
+    fn of(tenure: &Tenure, begun: Instant) -> Option<Self> {
+        tenure.lease.map(|length| Self {
+            length,
+            ends: begun + length,
+            next: begun + length / 4,
+            standby_is_alive: false,
+            call: None,
+        })
+    }
+
+    fn landed(&mut self, begun: Instant, result: Result<Renewal, CommitError>) -> BackgroundEvent {
+        match result {
+            Ok(renewal) => {
+                self.ends = begun + self.length;
+                self.next = begun + self.length / 4;
+                self.standby_is_alive = renewal.standby_is_alive;
+                BackgroundEvent::Done
+            }
+            Err(error) => {
+                self.next = Instant::now() + self.length / 20;
+                BackgroundEvent::Failed(error)
+            }
+        }
+    }
+}
+
+impl Background {
+    pub(super) fn new(tenure: &Tenure, begun: Instant, audit_retention: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            soft: SoftWrites::default(),
+            chore: None,
+            next_soft: now + TRANSITION_DELAY,
+            next_prune: now + PRUNE_PAUSE,
+            audit_retention,
+            lease: Lease::of(tenure, begun),
+        }
+    }
+
+    /// A new epoch was taken: the lease runs anew.
+    pub(super) fn renewed(&mut self, tenure: &Tenure) {
+        let standby_is_alive = self.lease.as_ref().is_some_and(|lease| lease.standby_is_alive);
+        self.lease = Lease::of(tenure, Instant::now() - STORE_CALL_MAX.min(Duration::from_secs(1)));
+        if let Some(lease) = &mut self.lease {
+            lease.standby_is_alive = standby_is_alive;
+        }
+    }
+
+    pub(super) fn note_takeover(&mut self, now: Timestamp, epoch: u32) {
+        self.soft.note_entry(takeover(now, format!("epoch {epoch}")));
+    }
+
+    /// Waits for the next thing to happen. Safe to drop and call again.
+    pub(super) async fn next(&mut self) -> BackgroundEvent {
+        let timer = self.next_timer();
+        let chore_landed = async {
+            match &mut self.chore {
+                Some(chore) => poll_fn(|context| chore.call.poll_unpin(context)).await,
+                None => pending().await,
+            }
+        };
+        let lease_landed = async {
+            match &mut self.lease {
+                Some(Lease { call: Some((begun, call)), .. }) => {
+                    (*begun, poll_fn(|context| call.poll_unpin(context)).await)
+                }
+                _ => pending().await,
+            }
+        };
+        tokio::select! {
+            result = chore_landed => self.chore_landed(result),
+            (begun, result) = lease_landed => self.lease_landed(begun, result),
+            () = sleep_until(timer) => self.timer(),
+        }
+    }
+
+    fn next_timer(&self) -> Instant {
+        let mut next = self.next_soft;
+        if let Some(lease) = &self.lease {
+            if lease.call.is_none() {
+                next = next.min(lease.next);
+            }
+            next = next.min(lease.ends.max(Instant::now() + Duration::from_millis(10)));
+        }
+        next
+    }
+
+    fn timer(&self) -> BackgroundEvent {
+        let now = Instant::now();
+        match &self.lease {
+            Some(lease) if lease.ends <= now && lease.standby_is_alive => BackgroundEvent::LeaseEnded,
+            _ => BackgroundEvent::Timer,
+        }
+    }
+
+    fn chore_landed(&mut self, result: Result<usize, CommitError>) -> BackgroundEvent {
+        let Some(chore) = self.chore.take() else { return BackgroundEvent::Done };
+        match result {
+            Ok(_) => BackgroundEvent::Done,
+            Err(error) => {
+                self.soft.put_back(chore.rows, chore.audit);
+                self.next_soft = Instant::now() + TRANSITION_DELAY * 5;
+                BackgroundEvent::Failed(error)
+            }
+        }
+    }
+
+    fn lease_landed(
+        &mut self,
+        begun: Instant,
+        result: Result<Renewal, CommitError>,
+    ) -> BackgroundEvent {
+        let Some(lease) = &mut self.lease else { return BackgroundEvent::Done };
+        lease.call = None;
+        lease.landed(begun, result)
+    }
+
+    /// Starts what is due.
+    pub(super) fn turn(&mut self, store: &Arc<dyn Store>, tenure: &Tenure, clock: Timestamp) {
+        let now = Instant::now();
+        self.turn_lease(store, tenure, now);
+        if now < self.next_soft {
+            return;
+        }
+        self.soft.refill(TRANSITION_DELAY);
+        self.next_soft = now + TRANSITION_DELAY;
+        if self.chore.is_some() {
+            return;
+        }
+        if !self.soft.is_empty() {
+            self.write_soft(store, tenure, false);
+        } else if now >= self.next_prune {
+            self.next_prune = now + PRUNE_PAUSE;
+            self.prune(store, tenure, clock);
+        }
+    }
+
+    fn turn_lease(&mut self, store: &Arc<dyn Store>, tenure: &Tenure, now: Instant) {
+        let Some(lease) = &mut self.lease else { return };
+        if lease.call.is_none() && lease.next <= now {
+            let (store, tenure) = (Arc::clone(store), *tenure);
+            let call = async move {
+                let answer = timeout(STORE_CALL_MAX, store.renew(&tenure)).await;
+                answer.unwrap_or_else(|_| Err(no_answer()))
+            };
+            lease.call = Some((now, call.boxed()));
+        }
+    }
+
+    fn write_soft(&mut self, store: &Arc<dyn Store>, tenure: &Tenure, everything: bool) {
+        let (rows, audit) = self.soft.take(everything);
+        if rows.is_empty() && audit.is_empty() {
+            return;
+        }
+        if self.soft.dropped_audit > 0 {
+            let entries = std::mem::take(&mut self.soft.dropped_audit);
+            warn!(entries, "audit entries of health were dropped while the store was away");
+        }
+        let (store, tenure) = (Arc::clone(store), *tenure);
+        let (sent_rows, sent_audit) = (rows.clone(), audit.clone());
+        let call = async move {
+            let written = store.write_health(&tenure, sent_rows, sent_audit);
+            let answer = timeout(STORE_CALL_MAX, written).await;
+            answer.unwrap_or_else(|_| Err(no_answer())).map(|()| 0)
+        };
+        self.chore = Some(Chore { rows, audit, call: call.boxed() });
+    }
+
+    fn prune(&mut self, store: &Arc<dyn Store>, tenure: &Tenure, clock: Timestamp) {
+        let retention = i64::try_from(self.audit_retention.as_micros()).unwrap_or(i64::MAX);
+        let before = Timestamp::from_micros(clock.as_micros().saturating_sub(retention));
+        let (store, tenure) = (Arc::clone(store), *tenure);
+        let call = async move {
+            let pruned = store.prune_audit(&tenure, before, PRUNE_MAX);
+            timeout(STORE_CALL_MAX, pruned).await.unwrap_or_else(|_| Err(no_answer()))
+        };
+        self.chore = Some(Chore { rows: Vec::new(), audit: Vec::new(), call: call.boxed() });
+    }
+
+    /// The process ends: writes what is soft and gives the right to write back.
+    pub(super) async fn farewell(&mut self, store: &Arc<dyn Store>, tenure: &Tenure) {
+        let written = timeout(FAREWELL_MAX, self.write_everything(store, tenure)).await;
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => {
+                error!(why = chain(&fault), "the last health results could not be written");
+            }
+            Err(_elapsed) => error!("the last health results were not written in time"),
+        }
+        match timeout(FAREWELL_MAX, store.release(tenure)).await {
+            Ok(Ok(())) => debug!("the right to write was given back"),
+            Ok(Err(fault)) => warn!(why = chain(&fault), "the lease could not be given back"),
+            Err(_elapsed) => warn!("the lease was not given back in time: it will expire"),
+        }
+    }
+
+    async fn write_everything(
+        &mut self,
+        store: &Arc<dyn Store>,
+        tenure: &Tenure,
+    ) -> Result<(), CommitError> {
+        if let Some(chore) = self.chore.take()
+            && let Err(error) = chore.call.await
+        {
+            self.soft.put_back(chore.rows, chore.audit);
+            debug!(why = chain(&error), "a write of health failed at the end, trying once more");
+        }
+        while !self.soft.is_empty() {
+            self.write_soft(store, tenure, true);
+            let Some(chore) = self.chore.take() else {
+                return Err(CommitError::NotApplied(StoreFault::new("health results are left")));
+            };
+            chore.call.await?;
+        }
+        Ok(())
+    }
+}

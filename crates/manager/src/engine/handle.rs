@@ -1,0 +1,199 @@
+//! The way to the writer: send a command, wait for its answer until a deadline.
+
+use std::sync::Arc;
+
+use governance_domain::content::Difference;
+use governance_domain::{Evict, Register, RegistrationId, Rejection, Revision, Unregister};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::inbox::{Inbox, Pending, Request, Ticket};
+use super::observation::{Lane, Observation};
+use super::snapshot::Published;
+use super::standing::Post;
+use super::{Phase, Snapshot, Standing, Writes};
+
+/// Where a command comes from; goes into its audit entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The request's id.
+    pub request_id: Option<String>,
+    /// The caller's address.
+    pub remote: Option<String>,
+}
+
+/// A registration is in force, and durable if the store is.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// Its id.
+    pub registration_id: RegistrationId,
+    /// The revision of the change; of the snapshot, if nothing changed.
+    pub revision: Revision,
+    /// The state that contains it.
+    pub snapshot: Arc<Snapshot>,
+    /// Whether anything changed.
+    pub is_changed: bool,
+}
+
+/// A pod is gone, durably if the store is durable.
+#[derive(Clone, Copy, Debug)]
+pub struct Unregistered {
+    /// The registration that ended.
+    pub registration_id: RegistrationId,
+    /// The revision of the change.
+    pub revision: Revision,
+}
+
+/// Why a command has no success to report. All but `OutcomeUnknown` mean: certainly not applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The rules say no.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The store refused the data of this command.
+    #[error("the store refused the data of this registration")]
+    Refused,
+    /// There was no room in the event queue, or no turn, within the time.
+    #[error("the manager is overloaded: the command did not get its turn in time")]
+    Busy,
+    /// The store did not take it within the time.
+    #[error("the store is not available: {why}")]
+    StoreUnavailable {
+        /// In an operator's words.
+        why: String,
+    },
+    /// This manager does not write now.
+    #[error("this manager is not active")]
+    NotActive(Phase),
+    /// The command was given to the store, and the answer did not come within the time.
+    #[error("the store did not answer in time: the change may or may not be stored")]
+    OutcomeUnknown,
+}
+
+/// What everyone holds who sends commands or reads.
+#[derive(Clone, Debug)]
+pub struct EngineHandle {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) observations: Arc<Lane>,
+    pub(super) published: Arc<Published>,
+    pub(super) post: Arc<Post>,
+}
+
+impl EngineHandle {
+    /// The newest state.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.published.load()
+    }
+
+    /// How the manager stands.
+    pub fn standing(&self) -> Arc<Standing> {
+        self.post.load()
+    }
+
+    /// How many commands wait for the writer.
+    pub fn queue_depth(&self) -> usize {
+        self.inbox.len()
+    }
+
+    /// Registers a pod. Returns when the change is durable, or at once when nothing changes.
+    pub async fn register(
+        &self,
+        command: Register,
+        origin: Origin,
+        deadline: Instant,
+    ) -> Result<Registered, SubmitError> {
+        self.check_phase()?;
+        if let Some(unchanged) = self.unchanged(&command) {
+            return Ok(unchanged);
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Register { command, reply };
+        self.submit(request, answer, origin, deadline).await
+    }
+
+    /// Removes a pod. Returns when the removal is durable.
+    pub async fn unregister(
+        &self,
+        command: Unregister,
+        origin: Origin,
+        deadline: Instant,
+    ) -> Result<Unregistered, SubmitError> {
+        self.check_phase()?;
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Unregister { command, reply };
+        self.submit(request, answer, origin, deadline).await
+    }
+
+    /// Asks for the removal of a dead pod; false if there is no room, then ask again later.
+    pub fn evict(&self, command: Evict) -> bool {
+        let (ticket, origin) = (Arc::default(), Origin::default());
+        self.inbox.try_push(Pending { request: Request::Evict { command }, ticket, origin }).is_ok()
+    }
+
+    /// Reports what a check found; false if there is no room, then report again later. This lane
+    /// is apart from that of commands: neither fills the other.
+    pub fn observe(&self, observation: Observation) -> bool {
+        self.observations.push(observation)
+    }
+
+    /// Takes no more commands; what was accepted is finished.
+    pub fn close(&self) {
+        self.inbox.close();
+    }
+
+    fn check_phase(&self) -> Result<(), SubmitError> {
+        let standing = self.standing();
+        if standing.phase == Phase::Active {
+            return Ok(());
+        }
+        Err(SubmitError::NotActive(standing.phase.clone()))
+    }
+
+    /// A registration that says what is published already needs no store.
+    fn unchanged(&self, command: &Register) -> Option<Registered> {
+        let snapshot = self.snapshot();
+        let pod = snapshot.registry.pod_by(&command.key)?;
+        if pod.content.difference(&command.content) != Difference::None {
+            return None;
+        }
+        let registration_id = pod.registration_id;
+        let revision = snapshot.revision();
+        Some(Registered { registration_id, revision, snapshot, is_changed: false })
+    }
+
+    async fn submit<T>(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<Result<T, SubmitError>>,
+        origin: Origin,
+        deadline: Instant,
+    ) -> Result<T, SubmitError> {
+        let ticket = Arc::new(Ticket::default());
+        let pending = Pending { request, ticket: Arc::clone(&ticket), origin };
+        if !self.inbox.push(pending, deadline).await {
+            return Err(self.out_of_time());
+        }
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(result)) => result,
+            // The writer ended, and with it the process: what it held is in nobody's hands.
+            Ok(Err(_closed)) => Err(self.withdraw(&ticket)),
+            Err(_elapsed) => Err(self.withdraw(&ticket)),
+        }
+    }
+
+    fn withdraw(&self, ticket: &Ticket) -> SubmitError {
+        if ticket.withdraw() { self.out_of_time() } else { SubmitError::OutcomeUnknown }
+    }
+
+    /// Why a command that is certainly not applied ran out of time.
+    fn out_of_time(&self) -> SubmitError {
+        let standing = self.standing();
+        match (&standing.phase, &standing.writes) {
+            (Phase::Active, Writes::Unavailable { why, .. }) => {
+                SubmitError::StoreUnavailable { why: why.clone() }
+            }
+            (Phase::Active, Writes::Available) => SubmitError::Busy,
+            (phase, _) => SubmitError::NotActive(phase.clone()),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The engine: the single writer of the registry, and the way to it.
+//!
+//! Everyone else sends a command through [`EngineHandle`] or reads an immutable [`Snapshot`]. The
+//! writer (`writer`) decides commands, has the store keep them, applies and publishes them, and
+//! answers. What happens when the store fails stands in `tenure`.
+//!
+//! Not here: HTTP, probes, deliveries; they meet the engine through the types of this file alone.
+
+mod background;
+mod batch;
+mod flight;
+mod handle;
+mod inbox;
+mod observation;
+mod observer;
+mod office;
+mod snapshot;
+mod soft;
+mod standing;
+mod tenure;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use handle::{EngineHandle, Origin, Registered, SubmitError, Unregistered};
+pub use observation::Observation;
+pub use observer::{Event, Observer};
+pub use snapshot::Snapshot;
+pub use standing::{Phase, Standing, Writes};
+pub use office::{Engine, EngineSettings};

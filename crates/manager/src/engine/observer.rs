@@ -1,0 +1,35 @@
+//! How others hear of what was published: health to schedule checks, notify to tell subscribers.
+
+use std::sync::Arc;
+
+use governance_domain::{Notice, Pod, PodKey, Revision};
+
+use super::Snapshot;
+
+/// One published change.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its revision; events come in this order.
+    pub revision: Revision,
+    /// Whom it concerns.
+    pub key: PodKey,
+    /// The pod before, if it was there.
+    pub before: Option<Arc<Pod>>,
+    /// The pod after, if it still is.
+    pub after: Option<Arc<Pod>>,
+    /// What subscribers are owed, if they see a difference.
+    pub notice: Option<Notice>,
+}
+
+/// Somebody who follows what is published. Called by the writer, between two batches: it must
+/// return at once and never wait.
+pub trait Observer: Send + Sync {
+    /// The state was read from the store and published whole: at the start, after a take-over.
+    fn loaded(&self, snapshot: &Arc<Snapshot>);
+
+    /// These changes were published, in order; `snapshot` contains them all.
+    fn published(&self, snapshot: &Arc<Snapshot>, events: &[Event]);
+
+    /// This manager is no longer the one that writes: stop acting for it.
+    fn lost(&self);
+}

@@ -1,0 +1,78 @@
+//! How the manager stands: may it answer reads, may it write, and if not why.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use governance_domain::Timestamp;
+use governance_store::Description;
+
+/// What the manager is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It has not read its state yet, and answers nothing about pods.
+    Loading {
+        /// What it waits for, in an operator's words.
+        reason: String,
+    },
+    /// Another manager is active; this one waits to take over.
+    Standby {
+        /// Where the active one answers, `host:port`.
+        active: String,
+    },
+    /// It answers and writes.
+    Active,
+    /// It finishes what it accepted, and ends.
+    Stopping,
+}
+
+/// Whether the store takes writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// As far as is known.
+    Available,
+    /// Not now.
+    Unavailable {
+        /// Since when.
+        since: Timestamp,
+        /// In an operator's words.
+        why: String,
+    },
+}
+
+/// All of it at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What the manager is doing.
+    pub phase: Phase,
+    /// The epoch it writes in; 0 before the first.
+    pub epoch: u32,
+    /// Whether the store takes writes.
+    pub writes: Writes,
+    /// Which store.
+    pub storage: Description,
+}
+
+/// The current standing. Written by the writer alone.
+#[derive(Debug)]
+pub(super) struct Post(ArcSwap<Standing>);
+
+impl Post {
+    pub(super) fn new(storage: Description) -> Self {
+        Self(ArcSwap::from_pointee(Standing {
+            phase: Phase::Loading { reason: "starting".to_owned() },
+            epoch: 0,
+            writes: Writes::Available,
+            storage,
+        }))
+    }
+
+    pub(super) fn load(&self) -> Arc<Standing> {
+        self.0.load_full()
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Standing)) {
+        let mut standing = Standing::clone(&self.0.load());
+        change(&mut standing);
+        self.0.store(Arc::new(standing));
+    }
+}

@@ -1,0 +1,548 @@
+//! The single writer: owns the state, and is the only one to change it.
+//!
+//! Decide → persist → apply → publish → answer → tell the observers. While a batch is with the
+//! store, what arrives waits and forms the next one; that is decided only when the one before it
+//! is applied. What checks find is applied at any time, because it commutes with batches.
+//!
+//! INVARIANT: what is published is stored, except health, which is published first.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use governance_domain::{Applied, Change, Decision, PodKey, RegistrationId, Registry, Revision};
+use governance_store::{AuditAction, AuditEntry, AuditResult, CommitError, StoreFault, Tenure};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::background::{Background, BackgroundEvent};
+use super::batch::{Decided, Decisions, decide};
+use super::flight::{Flight, Landing, Question};
+use super::handle::{Registered, SubmitError, Unregistered};
+use super::inbox::{Pending, Request};
+use super::observation::Observation;
+use super::observer::Event;
+use super::office::{Engine, Exit};
+use super::snapshot::Snapshot;
+use super::soft::write_of;
+use super::standing::{Phase, Writes};
+use super::tenure::{Attempt, Backoff, Evidence, chain, evidence};
+
+/// Commands in one batch. Larger batches gain little and make everyone in them wait longer.
+const BATCH_MAX: usize = 1_024;
+/// Observations applied before commands get their turn again.
+const OBSERVATIONS_MAX: usize = 1_024;
+
+/// The writer while it is active. Every field is written by it alone.
+pub(super) struct Writer<'a> {
+    engine: &'a Engine,
+    /// The state: what is published, and nothing else.
+    registry: Registry,
+    tenure: Tenure,
+    /// The last registration id given.
+    last_id: RegistrationId,
+    /// Commands of a batch that was not applied, oldest first; before those of the inbox.
+    backlog: VecDeque<Pending>,
+    /// Commands in the next batch; smaller while a refused command is being singled out.
+    batch_limit: usize,
+    flight: Flight,
+    backoff: Backoff,
+    background: Background,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(engine: &'a Engine, tenure: Tenure, registry: Registry, begun: Instant) -> Self {
+        Self {
+            engine,
+            registry,
+            tenure,
+            last_id: RegistrationId::start_of(tenure.epoch),
+            backlog: VecDeque::new(),
+            batch_limit: BATCH_MAX,
+            flight: Flight::Idle,
+            backoff: Backoff::default(),
+            background: Background::new(&tenure, begun, engine.settings.audit_retention),
+        }
+    }
+
+    /// Writes until there is a reason to stop.
+    pub(super) async fn serve(mut self) -> Exit {
+        self.begin();
+        loop {
+            let turn = tokio::select! {
+                biased;
+                landing = self.flight.land() => Turn::Landed(landing),
+                event = self.background.next() => Turn::Background(event),
+                () = poll_fn(|context| self.engine.observations.poll_ready(context)) => Turn::Observed,
+                () = commands(self.engine, &self.backlog), if self.flight.is_idle() => Turn::Commands,
+            };
+            let exit = match turn {
+                Turn::Landed(landing) => self.landed(landing),
+                Turn::Background(event) => self.background_event(event),
+                Turn::Observed => self.observe(),
+                Turn::Commands => self.form_batch(),
+            };
+            if let Some(exit) = exit {
+                return self.end(exit).await;
+            }
+        }
+    }
+
+    /// Publishes the loaded state and opens for commands.
+    fn begin(&mut self) {
+        let snapshot = self.publish();
+        self.engine.post.change(|standing| {
+            standing.phase = Phase::Active;
+            standing.epoch = self.tenure.epoch;
+            standing.writes = Writes::Available;
+        });
+        for observer in &self.engine.observers {
+            observer.loaded(&snapshot);
+        }
+        self.background.note_takeover(self.engine.clock.now(), self.tenure.epoch);
+    }
+
+    async fn end(mut self, exit: Exit) -> Exit {
+        let phase = match &exit {
+            Exit::Closed => Phase::Stopping,
+            Exit::Deposed { address } => Phase::Standby { active: address.clone() },
+            Exit::Reload => Phase::Loading { reason: "reading again".to_owned() },
+        };
+        for pending in self.backlog.drain(..) {
+            pending.fail(SubmitError::NotActive(phase.clone()));
+        }
+        if matches!(exit, Exit::Closed) {
+            self.background.farewell(&self.engine.store, &self.tenure).await;
+        }
+        exit
+    }
+
+    /// Takes what waits, decides it and gives it to the store.
+    fn form_batch(&mut self) -> Option<Exit> {
+        if self.registry.revision().is_exhausted() || self.last_id.is_exhausted() {
+            self.ask(Question::Tenure);
+            return None;
+        }
+        let mut commands = Vec::new();
+        while commands.len() < self.batch_limit {
+            let Some(pending) = self.backlog.pop_front().or_else(|| self.engine.inbox.pop()) else {
+                break;
+            };
+            if pending.ticket.take() {
+                commands.push(pending);
+            }
+        }
+        if commands.is_empty() {
+            return self.engine.inbox.is_drained().then_some(Exit::Closed);
+        }
+        let decisions = decide(
+            commands,
+            &self.registry,
+            self.engine.settings.max_pods_per_service,
+            self.last_id,
+            &self.tenure,
+            self.engine.clock.now(),
+        );
+        self.last_id = decisions.last_id;
+        match decisions.batch.clone() {
+            Some(batch) => {
+                debug!(commands = decisions.decided.len(), sequence = batch.sequence, "commit");
+                self.flight = Flight::commit(&self.engine.store, decisions, batch);
+            }
+            None => self.settle(decisions),
+        }
+        None
+    }
+
+    fn landed(&mut self, landing: Landing) -> Option<Exit> {
+        match landing {
+            Landing::PauseOver => {}
+            Landing::Committed(decisions, Ok(())) => self.committed(decisions),
+            Landing::Committed(decisions, Err(error)) => self.not_committed(decisions, error),
+            Landing::AskAgain(question) => self.ask(question),
+            Landing::Attempted(question, attempt) => return self.attempted(question, attempt),
+            Landing::Rewritten(tenure, result) => self.rewritten(tenure, result),
+        }
+        None
+    }
+
+    fn committed(&mut self, decisions: Decisions) {
+        if let Some(batch) = &decisions.batch {
+            self.tenure.sequence = batch.sequence;
+        }
+        self.batch_limit = (self.batch_limit * 2).min(BATCH_MAX);
+        self.store_answers();
+        self.settle(decisions);
+    }
+
+    /// Applies, publishes, answers, tells.
+    fn settle(&mut self, decisions: Decisions) {
+        let mut events = Vec::with_capacity(decisions.decided.len());
+        let mut answers = Vec::with_capacity(decisions.decided.len());
+        for Decided { pending, verdict } in decisions.decided {
+            let revision = match &verdict {
+                Some(Ok(Decision::Changed(change))) => {
+                    let applied = self.registry.apply(change);
+                    self.background.soft.forget_if_gone(change);
+                    let revision = applied.revision;
+                    events.push(event(change.key(), applied));
+                    Some(revision)
+                }
+                Some(Ok(Decision::Unchanged(_)) | Err(_)) | None => None,
+            };
+            answers.push((pending, verdict, revision));
+        }
+        let snapshot = if events.is_empty() {
+            self.engine.published.load()
+        } else {
+            self.publish()
+        };
+        for (pending, verdict, revision) in answers {
+            answer(pending, verdict, revision, &snapshot);
+        }
+        self.tell(&snapshot, &events);
+    }
+
+    fn publish(&self) -> Arc<Snapshot> {
+        let snapshot = Arc::new(Snapshot {
+            registry_id: self.tenure.registry_id,
+            registry: self.registry.clone(),
+        });
+        self.engine.published.store(Arc::clone(&snapshot));
+        snapshot
+    }
+
+    fn tell(&self, snapshot: &Arc<Snapshot>, events: &[Event]) {
+        if !events.is_empty() {
+            for observer in &self.engine.observers {
+                observer.published(snapshot, events);
+            }
+        }
+    }
+
+    fn not_committed(&mut self, decisions: Decisions, error: CommitError) {
+        match error {
+            CommitError::NotApplied(fault) => {
+                self.store_fails(&fault);
+                self.put_back(decisions);
+                self.flight = Flight::Pausing(Instant::now() + self.backoff.next_pause());
+            }
+            CommitError::Refused { culprit, fault } => {
+                self.isolate(decisions, culprit.as_ref(), &fault);
+            }
+            CommitError::Unknown(fault) => {
+                self.store_fails(&fault);
+                self.ask(Question::Batch(decisions));
+            }
+            CommitError::Lost(fault) => {
+                warn!(why = chain(&fault), "the right to write is in doubt, looking who holds it");
+                self.put_back(decisions);
+                self.ask(Question::Tenure);
+            }
+        }
+    }
+
+    /// The data of some command was refused: it fails alone. If the store cannot tell whose, the
+    /// batch is halved until it holds one command.
+    fn isolate(&mut self, decisions: Decisions, culprit: Option<&PodKey>, fault: &StoreFault) {
+        let mut decided = decisions.decided;
+        let is_culprit =
+            |d: &Decided| culprit.is_none_or(|key| d.pending.key() == key);
+        let suspects = decided.iter().filter(|d| is_culprit(d)).count();
+        if suspects == 1
+            && let Some(position) = decided.iter().position(is_culprit)
+        {
+            let guilty = decided.remove(position);
+            error!(
+                pod = %guilty.pending.key(),
+                request_id = guilty.pending.origin.request_id,
+                why = chain(fault),
+                "the store refused the data of a command that the rules allow"
+            );
+            guilty.pending.fail(SubmitError::Refused);
+        } else {
+            self.batch_limit = (decided.len() / 2).max(1);
+        }
+        self.put_back(Decisions { decided, batch: None, last_id: self.last_id });
+    }
+
+    /// Nothing of it was applied: its commands wait again, in their order, ahead of all others.
+    fn put_back(&mut self, decisions: Decisions) {
+        for Decided { pending, .. } in decisions.decided.into_iter().rev() {
+            if !pending.is_abandoned() {
+                pending.ticket.put_back();
+                self.backlog.push_front(pending);
+            }
+        }
+    }
+
+    /// Takes the right to write anew: what is stored then is certain.
+    fn ask(&mut self, question: Question) {
+        self.flight = Flight::attempt(&self.engine.store, &self.engine.owner, question);
+    }
+
+    fn attempted(&mut self, question: Question, attempt: Attempt) -> Option<Exit> {
+        match attempt {
+            Attempt::Taken(tenure) => self.resolved(question, tenure),
+            // A batch of unknown outcome is in the hands of whoever is active now: its callers
+            // get no answer, which tells them that nobody knows.
+            Attempt::Held { address } => Some(Exit::Deposed { address }),
+            Attempt::Later(why) => {
+                self.store_fails(&StoreFault::new(why));
+                self.flight = Flight::Asking(question, Instant::now() + self.backoff.next_pause());
+                None
+            }
+            Attempt::Never(fault) => {
+                error!(why = chain(&fault), "the store cannot be used any more: a person must act");
+                self.store_fails(&fault);
+                self.flight = Flight::Asking(question, Instant::now() + self.backoff.next_pause());
+                None
+            }
+        }
+    }
+
+    fn resolved(&mut self, question: Question, tenure: Tenure) -> Option<Exit> {
+        if tenure.epoch <= self.tenure.epoch {
+            // The store went back to before our epoch: take one that was never used.
+            self.ask(question);
+            return None;
+        }
+        let evidence = match &question {
+            Question::Rewrite => Evidence::WentBack,
+            Question::Batch(_) | Question::Tenure => {
+                evidence(&self.tenure, &tenure, question.sequence())
+            }
+        };
+        info!(?evidence, epoch = tenure.epoch, sequence = tenure.sequence, "the store was asked");
+        match (evidence, question) {
+            (Evidence::Foreign, _) => {
+                error!("another manager wrote to the store: reading everything again");
+                return Some(Exit::Reload);
+            }
+            (Evidence::WentBack, question) => self.restore(question, tenure),
+            (Evidence::Stored, Question::Batch(decisions)) => {
+                self.adopt(tenure);
+                self.committed(decisions);
+            }
+            (Evidence::NotStored, Question::Batch(decisions)) => {
+                self.adopt(tenure);
+                self.store_answers();
+                self.put_back(decisions);
+            }
+            (Evidence::Stored | Evidence::NotStored, Question::Tenure | Question::Rewrite) => {
+                self.adopt(tenure);
+                self.store_answers();
+            }
+        }
+        None
+    }
+
+    /// Continues under a tenure in a later epoch.
+    fn adopt(&mut self, tenure: Tenure) {
+        self.tenure = tenure;
+        self.registry.advance_to(Revision::start_of(tenure.epoch));
+        self.last_id = self.last_id.max(RegistrationId::start_of(tenure.epoch));
+        self.engine.post.change(|standing| standing.epoch = tenure.epoch);
+        self.background.renewed(&tenure);
+    }
+
+    /// The store holds less than what was acknowledged: everything is written back from memory,
+    /// and readers see nothing of the loss.
+    fn restore(&mut self, question: Question, tenure: Tenure) {
+        error!(
+            expected = self.tenure.sequence,
+            found = tenure.sequence,
+            pods = self.registry.pod_count(),
+            "the store went back to an earlier state: writing all pods back from memory"
+        );
+        if let Question::Batch(decisions) = question {
+            self.put_back(decisions);
+        }
+        let sequence = self.tenure.sequence;
+        self.adopt(Tenure { sequence, registry_id: self.tenure.registry_id, ..tenure });
+        let pods = self.registry.pods().cloned().collect();
+        let details = "written back from memory after the store went back".to_owned();
+        let entry = takeover(self.engine.clock.now(), details);
+        self.flight = Flight::rewrite(&self.engine.store, self.tenure, pods, vec![entry]);
+    }
+
+    fn rewritten(&mut self, tenure: Tenure, result: Result<uuid::Uuid, CommitError>) {
+        match result {
+            Ok(registry_id) => {
+                self.tenure = Tenure { registry_id, ..tenure };
+                self.store_answers();
+                let snapshot = self.publish();
+                info!(%registry_id, "all pods are stored again, under a new registry id");
+                for observer in &self.engine.observers {
+                    observer.loaded(&snapshot);
+                }
+            }
+            Err(error) => {
+                error!(why = chain(&error), "writing all pods back failed, trying again");
+                let again = Instant::now() + self.backoff.next_pause();
+                self.flight = Flight::Asking(Question::Rewrite, again);
+            }
+        }
+    }
+
+    /// Applies what checks found, and has it written behind the commits.
+    fn observe(&mut self) -> Option<Exit> {
+        let mut events = Vec::new();
+        let mut is_touched = false;
+        for _ in 0..OBSERVATIONS_MAX {
+            let Some(observation) = self.engine.observations.pop() else { break };
+            let Observation { key, registration_id, verdict, reason } = observation;
+            let applied = self.registry.observe(&key, registration_id, verdict);
+            match (&applied.before, &applied.after) {
+                (Some(before), Some(after)) => {
+                    let entry = health_entry(&applied, verdict.at, reason);
+                    info!(pod = %key, from = %before.status, to = %after.status, why = entry.details,
+                        "health changed");
+                    self.background.soft.note_transition(write_of(after, verdict.at, true), entry);
+                    events.push(event(&key, applied));
+                }
+                _ => {
+                    if let Some(pod) = self.registry.pod_by(&key)
+                        && pod.registration_id == registration_id
+                    {
+                        self.background.soft.note_touch(write_of(pod, verdict.at, false));
+                        is_touched = true;
+                    }
+                }
+            }
+        }
+        if is_touched || !events.is_empty() {
+            let snapshot = self.publish();
+            self.tell(&snapshot, &events);
+        }
+        None
+    }
+
+    fn background_event(&mut self, event: BackgroundEvent) -> Option<Exit> {
+        match event {
+            BackgroundEvent::Timer => {
+                let now = self.engine.clock.now();
+                self.background.turn(&self.engine.store, &self.tenure, now);
+            }
+            BackgroundEvent::Done => {}
+            BackgroundEvent::Failed(error) => {
+                debug!(why = chain(&error), "health was not written, it will be written again");
+                if matches!(error, CommitError::Lost(_)) && self.flight.is_idle() {
+                    self.ask(Question::Tenure);
+                }
+            }
+            BackgroundEvent::LeaseEnded => {
+                return Some(Exit::Deposed { address: "unknown".to_owned() });
+            }
+        }
+        None
+    }
+
+    fn store_fails(&mut self, fault: &StoreFault) {
+        let why = chain(fault);
+        let now = self.engine.clock.now();
+        let was_available = self.engine.post.load().writes == Writes::Available;
+        if was_available {
+            error!(%why, "the store does not take writes: reads go on, writes wait and are refused \
+                after REQUEST_TIMEOUT");
+        }
+        self.engine.post.change(|standing| {
+            let since = match &standing.writes {
+                Writes::Available => now,
+                Writes::Unavailable { since, .. } => *since,
+            };
+            standing.writes = Writes::Unavailable { since, why };
+        });
+    }
+
+    fn store_answers(&mut self) {
+        self.backoff.reset();
+        if self.engine.post.load().writes != Writes::Available {
+            info!("the store takes writes again");
+            self.engine.post.change(|standing| standing.writes = Writes::Available);
+        }
+    }
+}
+
+/// What woke the writer.
+enum Turn {
+    Landed(Landing),
+    Background(BackgroundEvent),
+    Observed,
+    Commands,
+}
+
+/// Ready when there is something to decide, or when everything is done.
+async fn commands(engine: &Engine, backlog: &VecDeque<Pending>) {
+    if backlog.is_empty() {
+        poll_fn(|context| -> Poll<()> { engine.inbox.poll_ready(context) }).await;
+    }
+}
+
+fn event(key: &PodKey, applied: Applied) -> Event {
+    let Applied { revision, before, after, notice } = applied;
+    Event { revision, key: key.clone(), before, after, notice }
+}
+
+/// Sends a command its own answer. A caller that is gone needs none.
+fn answer(
+    pending: Pending,
+    verdict: Option<Result<Decision, governance_domain::Rejection>>,
+    revision: Option<Revision>,
+    snapshot: &Arc<Snapshot>,
+) {
+    let Some(verdict) = verdict else { return };
+    let is_changed = revision.is_some();
+    let revision = revision.unwrap_or_else(|| snapshot.revision());
+    let registration_id = match verdict {
+        Err(rejection) => return pending.fail(SubmitError::Rejected(rejection)),
+        Ok(Decision::Unchanged(id)) => id,
+        Ok(Decision::Changed(Change::PodRegistered { pod })) => pod.registration_id,
+        Ok(Decision::Changed(
+            Change::PodAmended { registration_id, .. }
+            | Change::PodUnregistered { registration_id, .. }
+            | Change::PodEvicted { registration_id, .. },
+        )) => registration_id,
+    };
+    match pending.request {
+        Request::Register { reply, .. } => {
+            let snapshot = Arc::clone(snapshot);
+            drop(reply.send(Ok(Registered { registration_id, revision, snapshot, is_changed })));
+        }
+        Request::Unregister { reply, .. } => {
+            drop(reply.send(Ok(Unregistered { registration_id, revision })));
+        }
+        Request::Evict { command } => {
+            warn!(pod = %command.key, "removed: it failed too many checks in a row");
+        }
+    }
+}
+
+fn health_entry(applied: &Applied, at: governance_domain::Timestamp, details: String) -> AuditEntry {
+    AuditEntry {
+        at,
+        action: AuditAction::HealthStatusChange,
+        result: AuditResult::Success,
+        key: applied.after.as_ref().map(|pod| pod.key.clone()),
+        details,
+        previous_status: applied.before.as_ref().map(|pod| pod.status),
+        new_status: applied.after.as_ref().map(|pod| pod.status),
+        request_id: None,
+        remote: None,
+    }
+}
+
+pub(super) fn takeover(at: governance_domain::Timestamp, details: String) -> AuditEntry {
+    AuditEntry {
+        at,
+        action: AuditAction::Takeover,
+        result: AuditResult::Success,
+        key: None,
+        details,
+        previous_status: None,
+        new_status: None,
+        request_id: None,
+        remote: None,
+    }
+}

@@ -1,0 +1,85 @@
+//! Which store, and why: the meaning of `STORAGE`.
+//!
+//! `auto` decides once and keeps the decision in the data directory, so that a database that is
+//! away at one start never turns into an empty registry beside it.
+
+use std::sync::Arc;
+
+use governance_store::{MemoryStore, SqliteStore, Store, StoreFault};
+
+use crate::config::{Config, StorageChoice};
+use crate::datadir::DataDir;
+
+/// The file in the data directory that keeps the decision of `auto`.
+const CHOICE_FILE: &str = "storage-choice";
+
+/// The store to use.
+pub struct Chosen {
+    /// The store; nothing was read yet.
+    pub store: Arc<dyn Store>,
+    /// Why this one, for the log of the start.
+    pub reason: String,
+}
+
+/// Decides and makes the store. `data_dir` is there unless the choice is memory.
+///
+/// # Errors
+/// When the choice cannot be carried out or kept.
+pub async fn choose(config: &Config, data_dir: Option<&DataDir>) -> anyhow::Result<Chosen> {
+    let Some(data_dir) = data_dir else {
+        let reason = "STORAGE=memory: nothing outlives this process".to_owned();
+        return Ok(Chosen { store: Arc::new(MemoryStore::default()), reason });
+    };
+    match config.storage.choice {
+        StorageChoice::Memory => {
+            let reason = "STORAGE=memory: nothing outlives this process".to_owned();
+            Ok(Chosen { store: Arc::new(MemoryStore::default()), reason })
+        }
+        StorageChoice::Sqlite => sqlite(data_dir, "STORAGE=sqlite".to_owned()),
+        StorageChoice::Postgres => postgres(config, "STORAGE=postgres".to_owned()),
+        StorageChoice::Auto if config.storage.any_db_setting => {
+            postgres(config, "a DB_* setting is given".to_owned())
+        }
+        StorageChoice::Auto => match data_dir.read(CHOICE_FILE).as_deref() {
+            Some("postgres") => postgres(config, kept("postgres")),
+            Some("sqlite") => sqlite(data_dir, kept("sqlite")),
+            _ => first_choice(config, data_dir).await,
+        },
+    }
+}
+
+fn kept(kind: &str) -> String {
+    format!("chosen at the first start and kept in {CHOICE_FILE}; STORAGE={kind} makes it explicit")
+}
+
+/// A PostgreSQL that answers at the defaults is what the documented first steps start.
+async fn first_choice(config: &Config, data_dir: &DataDir) -> anyhow::Result<Chosen> {
+    let chosen = match probe(config).await {
+        Ok(()) => {
+            let reason = "a PostgreSQL answers at the default address; STORAGE=sqlite would use a \
+                          file instead";
+            data_dir.write(CHOICE_FILE, "postgres")?;
+            postgres(config, reason.to_owned())?
+        }
+        Err(_) => {
+            let reason = "no DB_* setting is given and no PostgreSQL answers at the default \
+                          address; STORAGE=postgres or a DB_* setting would use PostgreSQL";
+            data_dir.write(CHOICE_FILE, "sqlite")?;
+            sqlite(data_dir, reason.to_owned())?
+        }
+    };
+    Ok(chosen)
+}
+
+fn sqlite(data_dir: &DataDir, reason: String) -> anyhow::Result<Chosen> {
+    let store = Arc::new(SqliteStore::open(data_dir.path())?);
+    Ok(Chosen { store, reason })
+}
+
+fn postgres(_config: &Config, reason: String) -> anyhow::Result<Chosen> {
+    anyhow::bail!("{reason}, but this version has no PostgreSQL yet: use STORAGE=sqlite")
+}
+
+async fn probe(_config: &Config) -> Result<(), StoreFault> {
+    Err(StoreFault::new("this version has no PostgreSQL yet"))
+}

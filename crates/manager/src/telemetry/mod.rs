@@ -1,0 +1,3 @@
+//! What the manager says of itself.
+
+pub mod logging;
