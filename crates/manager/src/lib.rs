@@ -10,6 +10,7 @@ pub mod engine;
 pub mod http;
 pub mod storage;
 pub mod telemetry;
+pub mod wire;
 
 mod running;
 

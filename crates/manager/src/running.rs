@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use governance_store::Owner;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -18,12 +19,13 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, StorageChoice};
 use crate::datadir::{DataDir, DataDirError};
 use crate::engine::{Engine, EngineHandle, EngineSettings};
-use crate::http::bind::BindFault;
 use crate::storage::{self, Chosen};
-use crate::http;
+use crate::http::{self, App, BindFault, HttpState, ServerSettings};
 
 /// How long requests under way may take once no new ones are accepted.
 const DRAIN_MAX: Duration = Duration::from_secs(15);
+/// How long the store may take to keep what was accepted, once no more comes.
+const FAREWELL_MAX: Duration = Duration::from_secs(12);
 
 /// Why the manager did not start; with a hint what to do.
 #[derive(Debug, thiserror::Error)]
@@ -46,13 +48,16 @@ impl StartError {
     }
 }
 
+/// A part that ended, by name, and how.
+type Ended = (&'static str, anyhow::Result<()>);
+
 /// A manager that runs.
 pub struct Running {
     /// Where it answers.
     pub address: SocketAddr,
     /// The way to its registry.
     pub engine: EngineHandle,
-    tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
+    tasks: JoinSet<Ended>,
     /// Cancelled first: tells clients to go elsewhere, while everything still works.
     draining: CancellationToken,
     /// Cancelled when no more requests are accepted.
@@ -68,9 +73,10 @@ pub struct Running {
 /// When the port or the data directory cannot be had, or the storage cannot be chosen.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
     raise_file_limit();
-    let listener = http::bind::bind(config.server.host.as_deref(), config.server.port)
+    let listeners = http::bind(config.server.host.as_deref(), config.server.port)
         .map_err(StartError::from)?;
-    let address = listener.local_addr()?;
+    let first = listeners.first().context("the API has no address")?;
+    let address = first.local_addr()?;
     let data_dir = open_data_dir(&config)?;
     let Chosen { store, reason } = storage::choose(&config, data_dir.as_deref()).await?;
     let owner = Owner {
@@ -90,15 +96,18 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     };
     let (engine, handle) = Engine::new(store, settings, Arc::clone(&clock));
     let (draining, closing) = (CancellationToken::new(), CancellationToken::new());
-    let state = http::HttpState::new(
-        handle.clone(),
-        clock,
-        config.server.request_timeout,
-        draining.clone(),
-    );
+    let app = App::new(HttpState {
+        unhealthy_pods: config.notification.unhealthy_pods,
+        ..HttpState::new(
+            handle.clone(),
+            clock,
+            config.server.request_timeout,
+            draining.clone(),
+        )
+    });
     let mut tasks = JoinSet::new();
     tasks.spawn(named("engine", async move { Ok(engine.run().await?) }));
-    tasks.spawn(named("http", serve(listener, state, closing.clone())));
+    tasks.spawn(named("http", serve(listeners, app, closing.clone())));
     Ok(Running {
         address,
         engine: handle,
@@ -132,17 +141,28 @@ impl Running {
         self.draining.cancel();
         tokio::time::sleep(self.shutdown_delay).await;
         self.closing.cancel();
-        while let Some(ended) = self.tasks.join_next().await {
-            match ended? {
-                ("http", result) => {
-                    result?;
-                    self.engine.close();
-                }
-                (_, result) => result?,
+        while let Some(ended) = self.next_end().await? {
+            let (name, result) = ended?;
+            result?;
+            if name == "http" {
+                self.engine.close();
             }
         }
         info!("stopped");
         Ok(())
+    }
+}
+
+impl Running {
+    /// The next part that ends; none when all did.
+    async fn next_end(&mut self) -> anyhow::Result<Option<Result<Ended, tokio::task::JoinError>>> {
+        let part = self.tasks.join_next();
+        match tokio::time::timeout(DRAIN_MAX + FAREWELL_MAX, part).await {
+            Ok(ended) => Ok(ended),
+            Err(_elapsed) => anyhow::bail!(
+                "not everything accepted could be finished in time: the store does not answer"
+            ),
+        }
     }
 }
 
@@ -154,11 +174,15 @@ async fn named(
 }
 
 async fn serve(
-    listener: TcpListener,
-    state: http::HttpState,
+    listeners: Vec<TcpListener>,
+    app: App,
     closing: CancellationToken,
 ) -> anyhow::Result<()> {
-    http::server::serve(listener, http::router(state), closing, DRAIN_MAX).await;
+    let settings = ServerSettings::default();
+    let cut_off = http::serve(listeners, app, closing, settings).await;
+    if cut_off > 0 {
+        warn!(connections = cut_off, "some requests did not end in time and were cut off");
+    }
     Ok(())
 }
 

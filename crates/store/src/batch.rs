@@ -34,8 +34,6 @@ pub enum RowChange {
     Delete {
         /// Whose row.
         key: PodKey,
-        /// The registration that ended.
-        registration_id: RegistrationId,
     },
 }
 
@@ -44,7 +42,7 @@ impl RowChange {
     pub fn key(&self) -> &PodKey {
         match self {
             Self::Put { pod, .. } => &pod.key,
-            Self::Delete { key, .. } => key,
+            Self::Delete { key } => key,
         }
     }
 }

@@ -17,10 +17,7 @@ pub struct StoreFault {
 impl StoreFault {
     /// A fault without a cause below it.
     pub fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            source: None,
-        }
+        Self { message: message.into(), source: None }
     }
 
     /// A fault with the driver's error.
@@ -28,10 +25,7 @@ impl StoreFault {
         message: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self {
-            message: message.into(),
-            source: Some(source.into()),
-        }
+        Self { message: message.into(), source: Some(source.into()) }
     }
 }
 

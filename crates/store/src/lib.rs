@@ -17,6 +17,8 @@ pub mod batch;
 pub mod contract;
 pub mod error;
 pub mod memory;
+pub mod postgres;
+pub mod rows;
 pub mod sqlite;
 
 use futures_util::future::BoxFuture;
@@ -28,6 +30,7 @@ pub use audit::{AuditAction, AuditEntry, AuditResult};
 pub use batch::{Batch, HealthWrite, RowChange};
 pub use error::{AcquireError, CommitError, StoreFault};
 pub use memory::MemoryStore;
+pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 pub use uuid::Uuid;
 

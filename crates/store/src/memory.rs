@@ -42,9 +42,7 @@ impl Default for MemoryStore {
             pods: BTreeMap::new(),
             audit: std::collections::VecDeque::new(),
         };
-        Self {
-            tables: Mutex::new(tables),
-        }
+        Self { tables: Mutex::new(tables) }
     }
 }
 
@@ -78,7 +76,7 @@ impl Tables {
         for row in &batch.rows {
             match row {
                 RowChange::Put { pod, resets_health } => self.put(pod, *resets_health),
-                RowChange::Delete { key, .. } => {
+                RowChange::Delete { key } => {
                     self.pods.remove(key);
                 }
             }
@@ -122,37 +120,19 @@ impl Tables {
 impl Store for MemoryStore {
     fn describe(&self) -> Description {
         let location = "this process, lost when it ends".to_owned();
-        Description {
-            kind: "memory",
-            location,
-            is_durable: false,
-        }
+        Description { kind: "memory", location, is_durable: false }
     }
 
     fn acquire<'a>(&'a self, _owner: &'a Owner) -> BoxFuture<'a, Result<Tenure, AcquireError>> {
         let mut tables = self.lock();
         tables.epoch += 1;
-        let Tables {
-            registry_id,
-            epoch,
-            sequence,
-            ..
-        } = *tables;
-        ready(Ok(Tenure {
-            registry_id,
-            epoch,
-            sequence,
-            lease: None,
-        }))
-        .boxed()
+        let Tables { registry_id, epoch, sequence, .. } = *tables;
+        ready(Ok(Tenure { registry_id, epoch, sequence, lease: None })).boxed()
     }
 
     fn renew<'a>(&'a self, tenure: &'a Tenure) -> BoxFuture<'a, Result<Renewal, CommitError>> {
         let held = self.lock().check_epoch(tenure.epoch);
-        ready(held.map(|()| Renewal {
-            standby_is_alive: false,
-        }))
-        .boxed()
+        ready(held.map(|()| Renewal { standby_is_alive: false })).boxed()
     }
 
     fn release<'a>(&'a self, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), CommitError>> {
@@ -160,17 +140,8 @@ impl Store for MemoryStore {
     }
 
     fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreFault>> {
-        let pods = self
-            .lock()
-            .pods
-            .values()
-            .map(|pod| Pod::clone(pod))
-            .collect();
-        ready(Ok(Loaded {
-            pods,
-            ..Loaded::default()
-        }))
-        .boxed()
+        let pods = self.lock().pods.values().map(|pod| Pod::clone(pod)).collect();
+        ready(Ok(Loaded { pods, ..Loaded::default() })).boxed()
     }
 
     fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), CommitError>> {
@@ -218,12 +189,7 @@ impl Store for MemoryStore {
     ) -> BoxFuture<'a, Result<usize, CommitError>> {
         let mut tables = self.lock();
         let held = tables.check_epoch(tenure.epoch).map(|()| {
-            let old = tables
-                .audit
-                .iter()
-                .take(limit)
-                .take_while(|entry| entry.at < before)
-                .count();
+            let old = tables.audit.iter().take(limit).take_while(|entry| entry.at < before).count();
             tables.audit.drain(..old);
             old
         });

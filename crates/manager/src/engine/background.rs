@@ -107,9 +107,9 @@ impl Background {
     }
 
     /// A new epoch was taken: the lease runs anew.
-    pub(super) fn renewed(&mut self, tenure: &Tenure) {
+    pub(super) fn renewed(&mut self, tenure: &Tenure, begun: Instant) {
         let standby_is_alive = self.lease.as_ref().is_some_and(|lease| lease.standby_is_alive);
-        self.lease = Lease::of(tenure, Instant::now() - STORE_CALL_MAX.min(Duration::from_secs(1)));
+        self.lease = Lease::of(tenure, begun);
         if let Some(lease) = &mut self.lease {
             lease.standby_is_alive = standby_is_alive;
         }

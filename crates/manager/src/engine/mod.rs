@@ -25,7 +25,7 @@ mod tests;
 
 pub use handle::{EngineHandle, Origin, Registered, SubmitError, Unregistered};
 pub use observation::Observation;
-pub use observer::{Event, Observer};
+pub use observer::{CheckSoon, Event, Observer};
 pub use snapshot::Snapshot;
 pub use standing::{Phase, Standing, Writes};
 pub use office::{Engine, EngineSettings};

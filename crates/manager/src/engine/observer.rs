@@ -33,3 +33,10 @@ pub trait Observer: Send + Sync {
     /// This manager is no longer the one that writes: stop acting for it.
     fn lost(&self);
 }
+
+/// Somebody who can check a pod before its turn. Called by request handlers: it must return at
+/// once, bound how often one pod is checked, and may forget.
+pub trait CheckSoon: Send + Sync {
+    /// There is a reason to believe that the pod's status is out of date.
+    fn check_soon(&self, key: &PodKey);
+}

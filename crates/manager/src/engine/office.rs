@@ -103,8 +103,7 @@ impl Engine {
     /// When the store can never be used as it is; the text says why.
     pub async fn run(self) -> Result<(), StoreFault> {
         loop {
-            let Some(tenure) = self.take_office().await? else { return Ok(()) };
-            let begun = Instant::now();
+            let Some((tenure, begun)) = self.take_office().await? else { return Ok(()) };
             let Some(registry) = self.load(&tenure).await else { continue };
             let exit = Writer::new(&self, tenure, registry, begun).serve().await;
             match exit {
@@ -130,7 +129,7 @@ impl Engine {
     }
 
     /// Waits until this manager has the right to write; none if it is to end before.
-    async fn take_office(&self) -> Result<Option<Tenure>, StoreFault> {
+    async fn take_office(&self) -> Result<Option<(Tenure, Instant)>, StoreFault> {
         let mut backoff = Backoff::default();
         let mut last = String::new();
         loop {
@@ -138,14 +137,14 @@ impl Engine {
                 return Ok(None);
             }
             let pause = match attempt(&self.store, &self.owner).await {
-                Attempt::Taken(tenure) => return Ok(Some(tenure)),
+                Attempt::Taken { tenure, begun } => return Ok(Some((tenure, begun))),
                 Attempt::Never(fault) => return Err(fault),
                 Attempt::Held { address } => {
                     if last != address {
                         info!(active = address, "standby: another manager is active");
                     }
                     last.clone_from(&address);
-                    self.post.change(|s| s.phase = Phase::Standby { active: address });
+                    self.post.change(|s| s.phase = Phase::Standby { active: address.clone() });
                     STANDBY_PAUSE
                 }
                 Attempt::Later(why) => {
@@ -153,7 +152,7 @@ impl Engine {
                         error!(%why, "waiting for the store: no pod can be shown or registered yet");
                     }
                     last.clone_from(&why);
-                    self.post.change(|s| s.phase = Phase::Loading { reason: why });
+                    self.post.change(|s| s.phase = Phase::Loading { reason: why.clone() });
                     backoff.next_pause()
                 }
             };

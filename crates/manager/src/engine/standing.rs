@@ -70,9 +70,11 @@ impl Post {
         self.0.load_full()
     }
 
-    pub(super) fn change(&self, change: impl FnOnce(&mut Standing)) {
-        let mut standing = Standing::clone(&self.0.load());
-        change(&mut standing);
-        self.0.store(Arc::new(standing));
+    pub(super) fn change(&self, change: impl Fn(&mut Standing)) {
+        self.0.rcu(|current| {
+            let mut standing = Standing::clone(current);
+            change(&mut standing);
+            standing
+        });
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use governance_store::{AcquireError, Owner, Store, StoreFault, Tenure};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// How long one call of the store may take before its outcome counts as unknown.
 pub(super) const STORE_CALL_MAX: Duration = Duration::from_secs(5);
@@ -39,8 +39,8 @@ impl Backoff {
 /// What an attempt to take the right to write came to.
 #[derive(Debug)]
 pub(super) enum Attempt {
-    /// It is ours, in a new epoch.
-    Taken(Tenure),
+    /// It is ours, in a new epoch; a lease runs from when it was asked for, at the latest.
+    Taken { tenure: Tenure, begun: Instant },
     /// Another manager has it.
     Held { address: String },
     /// Try again later.
@@ -50,8 +50,9 @@ pub(super) enum Attempt {
 }
 
 pub(super) async fn attempt(store: &Arc<dyn Store>, owner: &Owner) -> Attempt {
+    let begun = Instant::now();
     match timeout(STORE_CALL_MAX, store.acquire(owner)).await {
-        Ok(Ok(tenure)) => Attempt::Taken(tenure),
+        Ok(Ok(tenure)) => Attempt::Taken { tenure, begun },
         Ok(Err(AcquireError::Held { address })) => Attempt::Held { address },
         Ok(Err(AcquireError::Unavailable(fault))) => Attempt::Later(chain(&fault)),
         Ok(Err(AcquireError::Unusable(fault))) => Attempt::Never(fault),

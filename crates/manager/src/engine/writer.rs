@@ -284,7 +284,10 @@ impl<'a> Writer<'a> {
 
     fn attempted(&mut self, question: Question, attempt: Attempt) -> Option<Exit> {
         match attempt {
-            Attempt::Taken(tenure) => self.resolved(question, tenure),
+            Attempt::Taken { tenure, begun } => {
+                self.background.renewed(&tenure, begun);
+                self.resolved(question, tenure)
+            }
             // A batch of unknown outcome is in the hands of whoever is active now: its callers
             // get no answer, which tells them that nobody knows.
             Attempt::Held { address } => Some(Exit::Deposed { address }),
@@ -344,7 +347,6 @@ impl<'a> Writer<'a> {
         self.registry.advance_to(Revision::start_of(tenure.epoch));
         self.last_id = self.last_id.max(RegistrationId::start_of(tenure.epoch));
         self.engine.post.change(|standing| standing.epoch = tenure.epoch);
-        self.background.renewed(&tenure);
     }
 
     /// The store holds less than what was acknowledged: everything is written back from memory,
@@ -452,7 +454,7 @@ impl<'a> Writer<'a> {
                 Writes::Available => now,
                 Writes::Unavailable { since, .. } => *since,
             };
-            standing.writes = Writes::Unavailable { since, why };
+            standing.writes = Writes::Unavailable { since, why: why.clone() };
         });
     }
 

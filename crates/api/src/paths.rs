@@ -1,0 +1,22 @@
+//! Where things are. The templates in braces are those of an `OpenAPI` document.
+
+/// `POST`: registers a pod.
+pub const REGISTER: &str = "/register";
+/// `DELETE`: removes a pod.
+pub const UNREGISTER: &str = "/unregister";
+/// `POST`: a pod says that it lives.
+pub const HEARTBEAT: &str = "/heartbeat";
+/// `GET`: all pods.
+pub const SERVICES: &str = "/services";
+/// `GET`: the pods of one service.
+pub const SERVICE: &str = "/services/{service}";
+/// `GET`: one pod.
+pub const POD: &str = "/services/{service}/pods/{pod}";
+/// `GET`: who subscribes to a service.
+pub const SUBSCRIBERS: &str = "/services/{service}/subscribers";
+/// `GET`: whether the process lives.
+pub const HEALTH: &str = "/health";
+/// `GET`: whether it can answer reads.
+pub const READY: &str = "/ready";
+/// `GET`: which program it is.
+pub const VERSION: &str = "/version";

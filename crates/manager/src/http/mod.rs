@@ -1,0 +1,148 @@
+//! The HTTP side: from bytes on a connection to a command or a snapshot, and back.
+//!
+//! `server` owns connections, `router` gives every request an id and every error its form, and
+//! each resource has a file. Handlers parse, ask the engine and write the answer; no rule of the
+//! registry is here. Reads are answered from the published snapshot and never wait.
+
+mod bind;
+mod body;
+mod health;
+mod heartbeat;
+mod json;
+mod link;
+mod list;
+mod place;
+mod problem;
+mod query;
+mod register;
+mod registration;
+mod request_id;
+mod router;
+mod server;
+mod services;
+mod stream;
+mod subscribers;
+mod unregister;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governance_domain::PodKey;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::UnhealthyPods;
+use crate::engine::{CheckSoon, EngineHandle, Origin, Phase};
+
+pub use bind::{BindFault, bind};
+pub use router::{App, Peer};
+pub use server::{ServerSettings, serve};
+
+use problem::Problem;
+
+/// What handlers need. Shared by all of them, never changed.
+pub struct HttpState {
+    /// The way to the writer and to the published state.
+    pub engine: EngineHandle,
+    /// For the timestamp of a heartbeat.
+    pub clock: Arc<dyn Clock>,
+    /// Told of pods that should be checked before their turn.
+    pub check_soon: Arc<dyn CheckSoon>,
+    /// Whether a literal address in a URL may be connected to.
+    pub permits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// How long a command may take.
+    pub request_timeout: Duration,
+    /// Whether the answer to a registration shows unhealthy pods.
+    pub unhealthy_pods: UnhealthyPods,
+    /// The program's version.
+    pub version: &'static str,
+    /// When the process started.
+    pub started: Instant,
+    /// Cancelled when the manager is about to stop: `/ready` says so, all else goes on.
+    pub draining: CancellationToken,
+}
+
+/// The state as handlers get it.
+type Shared = axum::extract::State<Arc<HttpState>>;
+/// What handlers return; `router` turns both into bytes.
+type Answer = Result<axum::response::Response, Problem>;
+
+impl HttpState {
+    /// A state with defaults for the rest: every address may be connected to, unhealthy pods are
+    /// shown, and nobody checks pods before their turn.
+    pub fn new(
+        engine: EngineHandle,
+        clock: Arc<dyn Clock>,
+        request_timeout: Duration,
+        draining: CancellationToken,
+    ) -> Self {
+        Self {
+            engine,
+            clock,
+            check_soon: Arc::new(Nobody),
+            permits: Arc::new(|_| true),
+            request_timeout,
+            unhealthy_pods: UnhealthyPods::List,
+            version: env!("CARGO_PKG_VERSION"),
+            started: Instant::now(),
+            draining,
+        }
+    }
+
+    /// Refuses while this manager has no state to answer from.
+    fn check_readable(&self) -> Result<(), Problem> {
+        match &self.engine.standing().phase {
+            Phase::Active | Phase::Stopping => Ok(()),
+            phase @ (Phase::Loading { .. } | Phase::Standby { .. }) => {
+                Err(Problem::not_active(phase))
+            }
+        }
+    }
+
+    /// Refuses while this manager does not write.
+    fn check_writable(&self) -> Result<(), Problem> {
+        match &self.engine.standing().phase {
+            Phase::Active => Ok(()),
+            phase => Err(Problem::not_active(phase)),
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.request_timeout
+    }
+}
+
+/// Checks no pods, where no health checks run.
+struct Nobody;
+
+impl CheckSoon for Nobody {
+    fn check_soon(&self, _key: &PodKey) {}
+}
+
+/// Everything that is answered.
+pub fn router(state: HttpState) -> App {
+    App::new(state)
+}
+
+/// Where a request comes from, for the audit.
+fn origin(parts: &http::request::Parts) -> Origin {
+    let request_id = parts.headers.get(request_id::HEADER).and_then(|id| id.to_str().ok());
+    let remote = parts.extensions.get::<Peer>();
+    Origin {
+        request_id: request_id.map(str::to_owned),
+        remote: remote.map(|peer| peer.0.to_string()),
+    }
+}
+
+/// A successful answer of JSON.
+fn json_answer(body: Vec<u8>) -> axum::response::Response {
+    let mut answer = axum::response::Response::new(body.into());
+    let json = http::HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    answer
+}

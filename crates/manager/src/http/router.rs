@@ -1,0 +1,85 @@
+//! Which path leads where, and what every request has in common: an id, and errors that are
+//! problems, whoever made them.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use futures_util::FutureExt as _;
+use governance_api::paths;
+use http::{Method, StatusCode};
+use tower::ServiceExt as _;
+
+use super::problem::Problem;
+use super::{
+    HttpState, health, heartbeat, register, request_id, services, subscribers, unregister,
+};
+
+/// Who sent a request; stands in its extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// Answers requests.
+#[derive(Clone, Debug)]
+pub struct App {
+    router: Router,
+}
+
+impl App {
+    /// All resources.
+    pub fn new(state: HttpState) -> Self {
+        Self::with_routes(state, Router::new())
+    }
+
+    /// All resources, and others beside them.
+    pub fn with_routes(state: HttpState, others: Router) -> Self {
+        let ours = Router::new()
+            .route(paths::REGISTER, post(register::register))
+            .route(paths::UNREGISTER, delete(unregister::unregister))
+            .route(paths::HEARTBEAT, post(heartbeat::heartbeat))
+            .route(paths::SERVICES, get(services::list))
+            .route(paths::SERVICE, get(services::service))
+            .route(paths::POD, get(services::pod))
+            .route(paths::SUBSCRIBERS, get(subscribers::subscribers))
+            .route(paths::HEALTH, get(health::health))
+            .route(paths::READY, get(health::ready))
+            .route(paths::VERSION, get(health::version))
+            .with_state(Arc::new(state));
+        let router = ours
+            .merge(others)
+            .method_not_allowed_fallback(async || StatusCode::METHOD_NOT_ALLOWED)
+            .fallback(async || StatusCode::NOT_FOUND);
+        Self { router }
+    }
+
+    /// Answers one request. Never fails: what goes wrong is an answer, too.
+    pub async fn answer(&self, mut request: Request<Body>) -> Response {
+        let id = request_id::of(request.headers());
+        let is_head = request.method() == Method::HEAD;
+        request.headers_mut().insert(request_id::HEADER, id.clone());
+        let routed = self.router.clone().oneshot(request);
+        let mut response = match AssertUnwindSafe(routed).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_panic) => {
+                tracing::error!(request_id = ?id, "a request handler panicked; this is a bug");
+                let mut response = Response::default();
+                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                response
+            }
+        };
+        if response.status().as_u16() >= 400 {
+            let problem = response.extensions_mut().remove::<Problem>();
+            let problem = problem.unwrap_or_else(|| Problem::of_status(response.status()));
+            let id = id.to_str().unwrap_or_default();
+            response = problem.write(response, id, is_head);
+        }
+        response.headers_mut().insert(request_id::HEADER, id);
+        response
+    }
+}

@@ -1,0 +1,204 @@
+//! Domain values as the wire shows them, written straight into bytes.
+//!
+//! Written by hand because these texts are the bulk of what the manager says: to every registering
+//! pod, to every subscriber, to every list. Shapes are those of `governance-api`; the tests of
+//! `http` hold both to each other. Not here: which pods are shown to whom at which moment.
+
+use std::io::Write as _;
+
+use governance_domain::{Pod, Provider, ProviderFilter, Status, Subscription, Timestamp};
+
+/// Bytes of a pod with one provider in a summary, rounded up: to reserve room once.
+pub const SUMMARY_SIZE: usize = 192;
+/// Bytes of a whole pod with one provider, rounded up.
+pub const POD_SIZE: usize = 640;
+
+/// What of a service's pods is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Which providers; pods without one of them are left out.
+    pub filter: &'a ProviderFilter,
+    /// Whether unhealthy pods are left out.
+    pub hides_unhealthy: bool,
+}
+
+impl<'a> View<'a> {
+    /// All providers of all pods.
+    pub const fn whole(hides_unhealthy: bool) -> View<'static> {
+        View { filter: &ProviderFilter::All, hides_unhealthy }
+    }
+
+    /// What a subscription shows. `hides_unhealthy` is the operator's wish for all pod lists.
+    pub fn of(subscription: &'a Subscription, hides_unhealthy: bool) -> Self {
+        let hides_unhealthy = hides_unhealthy || subscription.healthy_only;
+        Self { filter: &subscription.filter, hides_unhealthy }
+    }
+
+    fn shows(self, pod: &Pod) -> bool {
+        if self.hides_unhealthy && pod.status == Status::Unhealthy {
+            return false;
+        }
+        match self.filter {
+            ProviderFilter::All => true,
+            ProviderFilter::Only(_) => pod.content.providers.iter().any(|p| self.filter.admits(p)),
+        }
+    }
+}
+
+/// Writes `[…]` with each pod as other pods see it: name, status, providers.
+pub fn write_summaries<'p>(
+    out: &mut Vec<u8>,
+    pods: impl Iterator<Item = &'p std::sync::Arc<Pod>>,
+    view: View<'_>,
+) {
+    write_list(out, pods.filter(|pod| view.shows(pod)), |out, pod| {
+        out.extend_from_slice(b"{\"pod_name\":");
+        write_text(out, pod.key.pod.as_str());
+        out.extend_from_slice(b",\"status\":\"");
+        out.extend_from_slice(pod.status.as_str().as_bytes());
+        out.extend_from_slice(b"\",\"providers\":");
+        let shown = pod.content.providers.iter().filter(|p| view.filter.admits(p));
+        write_list(out, shown, write_provider);
+        out.push(b'}');
+    });
+}
+
+/// Writes a pod with all that is known of its registration.
+pub fn write_pod(out: &mut Vec<u8>, pod: &Pod) {
+    out.extend_from_slice(b"{\"service_key\":");
+    write_key(out, pod);
+    write_text_field(out, "service_name", pod.key.service.as_str());
+    write_text_field(out, "pod_name", pod.key.pod.as_str());
+    out.extend_from_slice(b",\"providers\":");
+    write_list(out, pod.content.providers.iter(), write_provider);
+    write_text_field(out, "health_check_url", &pod.content.health_check_url);
+    write_text_field(out, "notification_url", &pod.content.notification_url);
+    out.extend_from_slice(b",\"subscriptions\":");
+    write_list(out, pod.content.subscriptions.iter(), write_subscription);
+    out.extend_from_slice(b",\"status\":\"");
+    out.extend_from_slice(pod.status.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"last_health_check\":");
+    match pod.last_health_check {
+        Some(at) => write_time(out, at),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"registered_at\":");
+    write_time(out, pod.registered_at);
+    out.extend_from_slice(b",\"updated_at\":");
+    write_time(out, pod.updated_at);
+    write_number_field(out, "registration_id", pod.registration_id.as_u64());
+    out.push(b'}');
+}
+
+/// Writes `[…]` with commas between what `write` writes.
+pub fn write_list<T>(
+    out: &mut Vec<u8>,
+    items: impl Iterator<Item = T>,
+    write: impl Fn(&mut Vec<u8>, T),
+) {
+    out.push(b'[');
+    let mut is_first = true;
+    for item in items {
+        if !std::mem::take(&mut is_first) {
+            out.push(b',');
+        }
+        write(out, item);
+    }
+    out.push(b']');
+}
+
+/// Writes `,"name":"text"`.
+pub fn write_text_field(out: &mut Vec<u8>, name: &'static str, text: &str) {
+    write_name(out, name);
+    write_text(out, text);
+}
+
+/// Writes `,"name":number`.
+pub fn write_number_field(out: &mut Vec<u8>, name: &'static str, number: u64) {
+    write_name(out, name);
+    write_scalar(out, &number);
+}
+
+/// Writes `,"name":"uuid"`.
+pub fn write_uuid_field(out: &mut Vec<u8>, name: &'static str, id: uuid::Uuid) {
+    write_name(out, name);
+    out.push(b'"');
+    let mut text = uuid::Uuid::encode_buffer();
+    out.extend_from_slice(id.hyphenated().encode_lower(&mut text).as_bytes());
+    out.push(b'"');
+}
+
+/// Writes a number.
+pub fn write_number(out: &mut Vec<u8>, number: u64) {
+    write_scalar(out, &number);
+}
+
+/// Writes a text in quotes, with what JSON wants escaped.
+pub fn write_text(out: &mut Vec<u8>, text: &str) {
+    write_scalar(out, text);
+}
+
+/// Writes a time in quotes.
+pub fn write_time(out: &mut Vec<u8>, at: Timestamp) {
+    write!(out, "\"{}\"", time_of(at)).expect("writing to memory cannot fail");
+}
+
+/// A time as RFC 3339 in UTC, with as many digits below the second as it needs.
+pub fn time_text(at: Timestamp) -> String {
+    time_of(at).to_string()
+}
+
+/// Old rows may hold times beyond what RFC 3339 can say; the nearest one stands for them.
+fn time_of(at: Timestamp) -> jiff::Timestamp {
+    let micros = at.as_micros();
+    let nearest = if micros < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+    jiff::Timestamp::from_microsecond(micros).unwrap_or(nearest)
+}
+
+fn write_name(out: &mut Vec<u8>, name: &'static str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn write_scalar<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value).expect("a text or a number in memory always has a JSON form");
+}
+
+fn write_key(out: &mut Vec<u8>, pod: &Pod) {
+    write_text(out, pod.key.service.as_str());
+    out.pop(); // the closing quote: the key is one text
+    out.push(b':');
+    let joint = out.len();
+    write_text(out, pod.key.pod.as_str());
+    out.remove(joint); // the opening quote of the second name
+}
+
+fn write_provider(out: &mut Vec<u8>, provider: &Provider) {
+    out.extend_from_slice(b"{\"protocol\":");
+    write_text(out, provider.protocol.as_str());
+    write_text_field(out, "ip", &provider.host);
+    write_name(out, "port");
+    write_scalar(out, &provider.port);
+    if let Some(id) = &provider.id {
+        write_text_field(out, "provider_id", id);
+    }
+    out.push(b'}');
+}
+
+/// A name alone where there is no filter, as it was before there were filters.
+fn write_subscription(out: &mut Vec<u8>, subscription: &Subscription) {
+    if subscription.is_plain() {
+        return write_text(out, subscription.service.as_str());
+    }
+    out.extend_from_slice(b"{\"service_name\":");
+    write_text(out, subscription.service.as_str());
+    if let ProviderFilter::Only(ids) = &subscription.filter {
+        out.extend_from_slice(b",\"provider_ids\":");
+        write_list(out, ids.iter(), |out, id| write_text(out, id));
+    }
+    if subscription.healthy_only {
+        out.extend_from_slice(b",\"healthy_only\":true");
+    }
+    out.push(b'}');
+}

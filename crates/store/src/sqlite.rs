@@ -1,4 +1,0 @@
-//! To be written.
-/// x
-#[derive(Debug)]
-pub struct SqliteStore;
