@@ -6,12 +6,14 @@
 //!
 //! Unknown fields are ignored when reading, so that an older client understands a newer manager.
 
+pub mod notification;
 pub mod paths;
 pub mod problem;
 pub mod registration;
 pub mod service;
 pub mod standing;
 
+pub use notification::{EventType, Notification};
 pub use problem::{Fault, Problem};
 pub use registration::{
     Heartbeat, PodSummary, Provider, RegisterRequest, Registered, Subscription, SubscriptionFilter,

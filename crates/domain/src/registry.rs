@@ -102,7 +102,7 @@ impl Registry {
     pub fn from_pods(revision: Revision, pods: impl IntoIterator<Item = Arc<Pod>>) -> Self {
         let mut registry = Self::new(revision);
         for pod in pods {
-            registry.put(pod);
+            registry.put(&pod);
         }
         registry
     }
@@ -221,7 +221,7 @@ impl Registry {
         let Verdict { status, at } = verdict;
         let mut observed = Pod { status, last_health_check: Some(at), ..Pod::clone(pod) };
         if pod.status == status {
-            self.put(Arc::new(observed));
+            self.put(&Arc::new(observed));
             return self.unconcerned();
         }
         observed.updated_at = at;
@@ -235,7 +235,7 @@ impl Registry {
 
     /// Puts a pod in its place; subscribers are owed a notice if they see a difference.
     fn replace(&mut self, pod: Arc<Pod>, kind: NoticeKind) -> Applied {
-        let before = self.put(Arc::clone(&pod));
+        let before = self.put(&pod);
         let is_seen = before.as_ref().is_none_or(|before| {
             before.status != pod.status || !before.content.offers_same(&pod.content)
         });
@@ -261,32 +261,26 @@ impl Registry {
     }
 
     /// Puts a pod in its place and returns the one that was there.
-    fn put(&mut self, pod: Arc<Pod>) -> Option<Arc<Pod>> {
-        let key = pod.key.clone();
-        let earlier = self.pod_by(&key).cloned();
-        let kept: &[_] = earlier
-            .as_ref()
-            .map_or(&[], |pod| &pod.content.subscriptions);
-        if kept != &*pod.content.subscriptions {
-            if let Some(earlier) = &earlier {
-                self.forget_wishes(&key, &earlier.content);
-            }
-            self.note_wishes(&key, &pod.content);
-        }
-        let mut service = match self.services.get(key.service.as_str()) {
+    fn put(&mut self, pod: &Arc<Pod>) -> Option<Arc<Pod>> {
+        let name = &pod.key.service;
+        let mut service = match self.services.get(name.as_str()) {
             Some(service) => Service::clone(service),
             None => {
-                self.note_name(&key.service);
-                Service {
-                    name: key.service.clone(),
-                    pods: OrderedSet::default(),
-                }
+                self.note_name(name);
+                Service { name: name.clone(), pods: OrderedSet::default() }
             }
         };
-        service.pods.insert(pod);
+        let earlier = service.pods.insert(Arc::clone(pod));
         self.services.insert(Arc::new(service));
         if earlier.is_none() {
             self.pod_count += 1;
+        }
+        let kept: &[_] = earlier.as_ref().map_or(&[], |pod| &pod.content.subscriptions);
+        if kept != &*pod.content.subscriptions {
+            if let Some(earlier) = &earlier {
+                self.forget_wishes(&pod.key, &earlier.content);
+            }
+            self.note_wishes(&pod.key, &pod.content);
         }
         earlier
     }

@@ -5,9 +5,12 @@
 
 pub mod clock;
 pub mod config;
+pub mod connect;
 pub mod datadir;
 pub mod engine;
+pub mod health;
 pub mod http;
+pub mod notify;
 pub mod storage;
 pub mod telemetry;
 pub mod wire;

@@ -8,7 +8,12 @@ use governance_manager::{start, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-/// Wrong usage or configuration (EX_USAGE of sysexits.h).
+/// A registration is a few dozen small allocations that die young, on several threads; measured
+/// against the C library's allocator this one saves about a tenth of the CPU.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Wrong usage or configuration (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
@@ -67,7 +72,7 @@ fn complain(error: &anyhow::Error) {
     for cause in error.chain().skip(1) {
         eprintln!("  caused by: {cause}");
     }
-    let hint = error.downcast_ref::<governance_manager::StartError>().and_then(|e| e.hint());
+    let hint = error.downcast_ref::<governance_manager::StartError>().and_then(governance_manager::StartError::hint);
     if let Some(hint) = hint {
         eprintln!("  hint: {hint}");
     }

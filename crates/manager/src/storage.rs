@@ -4,12 +4,18 @@
 //! away at one start never turns into an empty registry beside it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use governance_store::postgres::{PostgresSettings, PostgresStore, SslMode};
 use governance_store::{MemoryStore, SqliteStore, Store, StoreFault};
 
-use crate::config::{Config, StorageChoice};
+use crate::config::{self, Config, StorageChoice};
 use crate::datadir::DataDir;
 
+/// How long a PostgreSQL at the default address may take to answer at the first start.
+const PROBE_MAX: Duration = Duration::from_secs(2);
+/// How long the database may work on one statement; below what callers wait for.
+const STATEMENT_MAX: Duration = Duration::from_secs(4);
 /// The file in the data directory that keeps the decision of `auto`.
 const CHOICE_FILE: &str = "storage-choice";
 
@@ -36,12 +42,12 @@ pub async fn choose(config: &Config, data_dir: Option<&DataDir>) -> anyhow::Resu
             Ok(Chosen { store: Arc::new(MemoryStore::default()), reason })
         }
         StorageChoice::Sqlite => sqlite(data_dir, "STORAGE=sqlite".to_owned()),
-        StorageChoice::Postgres => postgres(config, "STORAGE=postgres".to_owned()),
+        StorageChoice::Postgres => Ok(postgres(config, "STORAGE=postgres".to_owned())),
         StorageChoice::Auto if config.storage.any_db_setting => {
-            postgres(config, "a DB_* setting is given".to_owned())
+            Ok(postgres(config, "a DB_* setting is given".to_owned()))
         }
         StorageChoice::Auto => match data_dir.read(CHOICE_FILE).as_deref() {
-            Some("postgres") => postgres(config, kept("postgres")),
+            Some("postgres") => Ok(postgres(config, kept("postgres"))),
             Some("sqlite") => sqlite(data_dir, kept("sqlite")),
             _ => first_choice(config, data_dir).await,
         },
@@ -59,7 +65,7 @@ async fn first_choice(config: &Config, data_dir: &DataDir) -> anyhow::Result<Cho
             let reason = "a PostgreSQL answers at the default address; STORAGE=sqlite would use a \
                           file instead";
             data_dir.write(CHOICE_FILE, "postgres")?;
-            postgres(config, reason.to_owned())?
+            postgres(config, reason.to_owned())
         }
         Err(_) => {
             let reason = "no DB_* setting is given and no PostgreSQL answers at the default \
@@ -76,10 +82,28 @@ fn sqlite(data_dir: &DataDir, reason: String) -> anyhow::Result<Chosen> {
     Ok(Chosen { store, reason })
 }
 
-fn postgres(_config: &Config, reason: String) -> anyhow::Result<Chosen> {
-    anyhow::bail!("{reason}, but this version has no PostgreSQL yet: use STORAGE=sqlite")
+fn postgres(config: &Config, reason: String) -> Chosen {
+    Chosen { store: Arc::new(PostgresStore::new(settings(config))), reason }
 }
 
-async fn probe(_config: &Config) -> Result<(), StoreFault> {
-    Err(StoreFault::new("this version has no PostgreSQL yet"))
+async fn probe(config: &Config) -> Result<(), StoreFault> {
+    governance_store::postgres::probe(&settings(config), PROBE_MAX).await
+}
+
+fn settings(config: &Config) -> PostgresSettings {
+    let database = &config.database;
+    PostgresSettings {
+        hosts: database.hosts.clone(),
+        database: database.name.clone(),
+        user: database.user.clone(),
+        password: database.password.expose().to_owned(),
+        ssl_mode: match database.ssl_mode {
+            config::SslMode::Disable => SslMode::Disable,
+            config::SslMode::Require => SslMode::Require,
+            config::SslMode::VerifyCa => SslMode::VerifyCa,
+            config::SslMode::VerifyFull => SslMode::VerifyFull,
+        },
+        ssl_root_cert: database.ssl_root_cert.clone(),
+        statement_timeout: STATEMENT_MAX,
+    }
 }

@@ -1,8 +1,15 @@
 //! The documented examples, as a newcomer types them, and the table as the `sqlite3` shell shows
 //! it while the manager runs.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use governance_testkit::manager::{ManagerBuilder, ManagerProcess, PATIENCE};
 use governance_testkit::wait::until;
@@ -222,17 +229,56 @@ fn a_pod_that_was_never_checked_has_the_documented_time_and_a_removed_one_has_no
     assert_eq!(shell(&data_dir, query), [] as [Value; 0], "the row went with the answer");
 }
 
-#[test]
-fn the_shell_may_write_lock_and_the_manager_goes_on() {
-    let manager = manager().start();
-    register_all(&manager);
-    let file = manager.settings().data_dir().join("governance.db");
-    // A person holds the write lock for a moment and gives up; then everything is as before.
-    let script = "BEGIN IMMEDIATE; SELECT count(*) FROM services; ROLLBACK;";
-    for _ in 0..20 {
-        let done = Command::new("sqlite3").arg(&file).arg(script).output().unwrap();
-        assert!(done.status.success() || !done.stderr.is_empty());
-        let answer = manager.client().call("POST", "/register", Some(EIR.as_bytes())).unwrap();
-        assert_eq!(answer.status, 200, "{answer:?}");
+/// A shell that holds the write lock of the file until it is dropped.
+struct LockHolder(Child);
+
+impl LockHolder {
+    fn start(file: &Path) -> Self {
+        let mut shell = Command::new("sqlite3")
+            .arg(file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("these tests need the sqlite3 shell (Debian package sqlite3)");
+        let input = shell.stdin.as_mut().unwrap();
+        input.write_all(b".timeout 5000\nBEGIN IMMEDIATE;\nSELECT 'held';\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "held\n");
+        Self(shell)
     }
+
+    fn let_go(mut self) {
+        self.0.stdin.take().unwrap().write_all(b"ROLLBACK;\n").unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for LockHolder {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_person_who_holds_the_write_lock_for_a_while_costs_no_registration() {
+    let manager = manager().set("REQUEST_TIMEOUT", "30s").start();
+    let file = manager.settings().data_dir().join("governance.db");
+    let holder = LockHolder::start(&file);
+    std::thread::scope(|scope| {
+        let waiting =
+            scope.spawn(|| manager.client().call("POST", "/register", Some(EIR.as_bytes())));
+        let mut client = manager.client();
+        let is_told = until(PATIENCE, || client.get("/ready").json()["writes"] == "unavailable");
+        assert!(is_told, "{}", manager.log_text());
+        assert!(!waiting.is_finished(), "it waits for its turn");
+        assert_eq!(client.get("/services").json()["count"], 0, "reads go on, of what is stored");
+        holder.let_go();
+        assert_eq!(waiting.join().unwrap().unwrap().status, 200);
+    });
+    let key = "SELECT service_key FROM services";
+    let rows = shell(&manager.settings().data_dir(), key);
+    assert_eq!(rows, [json!({"service_key": "eir:eir-pod-1"})]);
 }

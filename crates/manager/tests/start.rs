@@ -1,5 +1,11 @@
 //! Starting and ending: what is said when it cannot start, and what a restart keeps.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
 use std::io::Write as _;
 use std::net::TcpListener;
 

@@ -103,7 +103,11 @@ impl Run {
 }
 
 fn pod(number: u32, registration: u64) -> Pod {
-    let service = ["http-gw", "diam-gw", "eir"][number as usize % 3];
+    let service = match number % 3 {
+        0 => "http-gw",
+        1 => "diam-gw",
+        _ => "eir",
+    };
     let host = format!("10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255);
     let provider = |protocol, port| Provider {
         protocol: Protocol::stored(protocol),
@@ -178,7 +182,7 @@ impl Lap {
     fn report(&self, existing: u32, batch_size: usize, what: &str) -> Outcome<()> {
         let rows = u32::try_from(ROWS)?;
         let rate = f64::from(rows) / self.began.elapsed().as_secs_f64();
-        let micros = (processor_time() - self.processor).as_secs_f64() * 1e6 / f64::from(rows);
+        let micros = processor_time().abs_diff(self.processor).as_secs_f64() * 1e6 / f64::from(rows);
         writeln!(
             std::io::stdout().lock(),
             "{existing:>7} rows, batches of {batch_size:>3}, {what:>5}: {rate:>7.0} rows/s, \

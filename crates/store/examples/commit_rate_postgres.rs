@@ -29,10 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds: u64 = arguments.next().map_or(Ok(10), |text| text.parse())?;
     let cluster = Cluster::start_with(&[("fsync", "on")])?;
     let store = PostgresStore::new(settings(&cluster));
-    let owner = Owner {
-        id: Uuid::new_v4(),
-        address: "localhost:8080".to_owned(),
-    };
+    let owner = Owner { id: Uuid::new_v4(), address: "localhost:8080".to_owned() };
     let tenure = store.acquire(&owner).await?;
     let (mut sequence, mut serial) = (tenure.sequence, 0);
     let mut slowest = Duration::ZERO;
@@ -70,16 +67,8 @@ fn settings(cluster: &Cluster) -> PostgresSettings {
 fn batch(epoch: u32, sequence: u64, first: u64, rows: u64) -> Batch {
     let pods: Vec<Arc<Pod>> = (first..first + rows).map(pod).collect();
     let audit = pods.iter().map(|pod| entry(pod)).collect();
-    let put = |pod| RowChange::Put {
-        pod,
-        resets_health: true,
-    };
-    Batch {
-        epoch,
-        sequence,
-        rows: pods.into_iter().map(put).collect(),
-        audit,
-    }
+    let put = |pod| RowChange::Put { pod, resets_health: true };
+    Batch { epoch, sequence, rows: pods.into_iter().map(put).collect(), audit }
 }
 
 fn pod(serial: u64) -> Arc<Pod> {

@@ -5,6 +5,7 @@
 //! that misbehaves on command (`proxy`), and certificates (`certificates`).
 
 pub mod certificates;
+pub mod faulty_store;
 pub mod http;
 pub mod manager;
 pub mod postgres;

@@ -58,6 +58,13 @@ impl ManagerBuilder {
         self
     }
 
+    /// Starts another copy of the program.
+    #[must_use]
+    pub fn with_program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
+    }
+
     /// Starts the manager through another program, which must end up being the manager (`exec`),
     /// so that the process id is the manager's.
     #[must_use]

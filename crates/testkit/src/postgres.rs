@@ -12,6 +12,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -188,12 +189,22 @@ impl Cluster {
 
     /// Runs SQL as the superuser and returns the rows: columns parted by `|`.
     pub fn sql(&self, database: &str, sql: &str) -> Result<String> {
+        run_quietly(&mut self.psql(database, sql))
+    }
+
+    /// Runs SQL while the test goes on.
+    pub fn sql_beside(&self, database: &str, sql: &str) -> JoinHandle<Result<String>> {
+        let mut psql = self.psql(database, sql);
+        std::thread::spawn(move || run_quietly(&mut psql))
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Command {
         let mut psql = self.programs.command("psql");
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
             .args(["-h", "127.0.0.1", "-U", USER, "-d", database, "-c", sql])
             .args(["-p", &self.port.to_string()])
             .env("PGPASSWORD", PASSWORD);
-        run_quietly(&mut psql)
+        psql
     }
 
     /// Writes a file into the data directory, for the server's eyes only.

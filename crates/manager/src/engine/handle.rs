@@ -8,9 +8,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::inbox::{Inbox, Pending, Request, Ticket};
+use super::notes::Notes;
 use super::observation::{Lane, Observation};
 use super::snapshot::Published;
 use super::standing::Post;
+use super::under_way::Trace;
 use super::{Phase, Snapshot, Standing, Writes};
 
 /// Where a command comes from; goes into its audit entry.
@@ -75,6 +77,7 @@ pub enum SubmitError {
 pub struct EngineHandle {
     pub(super) inbox: Arc<Inbox>,
     pub(super) observations: Arc<Lane>,
+    pub(super) notes: Arc<Notes>,
     pub(super) published: Arc<Published>,
     pub(super) post: Arc<Post>,
 }
@@ -107,8 +110,9 @@ impl EngineHandle {
             return Ok(unchanged);
         }
         let (reply, answer) = oneshot::channel();
+        let trace = self.inbox.under_way.begin(&command.key);
         let request = Request::Register { command, reply };
-        self.submit(request, answer, origin, deadline).await
+        self.submit(request, trace, answer, origin, deadline).await
     }
 
     /// Removes a pod. Returns when the removal is durable.
@@ -120,20 +124,29 @@ impl EngineHandle {
     ) -> Result<Unregistered, SubmitError> {
         self.check_phase()?;
         let (reply, answer) = oneshot::channel();
+        let trace = self.inbox.under_way.begin(&command.key);
         let request = Request::Unregister { command, reply };
-        self.submit(request, answer, origin, deadline).await
+        self.submit(request, trace, answer, origin, deadline).await
     }
 
     /// Asks for the removal of a dead pod; false if there is no room, then ask again later.
     pub fn evict(&self, command: Evict) -> bool {
+        let trace = self.inbox.under_way.begin(&command.key);
+        let request = Request::Evict { command };
         let (ticket, origin) = (Arc::default(), Origin::default());
-        self.inbox.try_push(Pending { request: Request::Evict { command }, ticket, origin }).is_ok()
+        self.inbox.try_push(Pending { request, ticket, origin, deadline: None, trace }).is_ok()
     }
 
     /// Reports what a check found; false if there is no room, then report again later. This lane
     /// is apart from that of commands: neither fills the other.
     pub fn observe(&self, observation: Observation) -> bool {
         self.observations.push(observation)
+    }
+
+    /// Has an entry about a round of repeated notifications written into the audit, behind all
+    /// else. Forgotten if too many wait, or if this manager does not write.
+    pub fn note_reconcile(&self, details: String) {
+        self.notes.push(details);
     }
 
     /// Takes no more commands; what was accepted is finished.
@@ -149,8 +162,12 @@ impl EngineHandle {
         Err(SubmitError::NotActive(standing.phase.clone()))
     }
 
-    /// A registration that says what is published already needs no store.
+    /// A registration that says what is published already needs no store, unless an earlier
+    /// command of the pod may still change that.
     fn unchanged(&self, command: &Register) -> Option<Registered> {
+        if self.inbox.under_way.has(&command.key) {
+            return None;
+        }
         let snapshot = self.snapshot();
         let pod = snapshot.registry.pod_by(&command.key)?;
         if pod.content.difference(&command.content) != Difference::None {
@@ -164,12 +181,14 @@ impl EngineHandle {
     async fn submit<T>(
         &self,
         request: Request,
+        trace: Trace,
         answer: oneshot::Receiver<Result<T, SubmitError>>,
         origin: Origin,
         deadline: Instant,
     ) -> Result<T, SubmitError> {
         let ticket = Arc::new(Ticket::default());
-        let pending = Pending { request, ticket: Arc::clone(&ticket), origin };
+        let held = Arc::clone(&ticket);
+        let pending = Pending { request, ticket: held, origin, deadline: Some(deadline), trace };
         if !self.inbox.push(pending, deadline).await {
             return Err(self.out_of_time());
         }

@@ -14,20 +14,15 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::handle::{Origin, Registered, SubmitError, Unregistered};
+use super::under_way::{Trace, UnderWay};
 
 /// A command with the way back to its caller.
 #[derive(Debug)]
 pub(super) enum Request {
     /// Register a pod.
-    Register {
-        command: Register,
-        reply: oneshot::Sender<Result<Registered, SubmitError>>,
-    },
+    Register { command: Register, reply: oneshot::Sender<Result<Registered, SubmitError>> },
     /// Remove a pod.
-    Unregister {
-        command: Unregister,
-        reply: oneshot::Sender<Result<Unregistered, SubmitError>>,
-    },
+    Unregister { command: Unregister, reply: oneshot::Sender<Result<Unregistered, SubmitError>> },
     /// Remove a pod that is dead; asked by health, which wants no answer.
     Evict { command: Evict },
 }
@@ -38,6 +33,11 @@ pub(super) struct Pending {
     pub(super) request: Request,
     pub(super) ticket: Arc<Ticket>,
     pub(super) origin: Origin,
+    /// It is not begun after that, also when its caller is gone and cannot withdraw it; none for
+    /// what nobody waits for.
+    pub(super) deadline: Option<Instant>,
+    /// Keeps later commands of the pod from overtaking it; dropped with it.
+    pub(super) trace: Trace,
 }
 
 impl Pending {
@@ -57,6 +57,11 @@ impl Pending {
             Request::Unregister { reply, .. } => reply.is_closed(),
             Request::Evict { .. } => false,
         }
+    }
+
+    /// Whether it is too late to begin it.
+    pub(super) fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
     /// Answers that nothing was done.
@@ -103,6 +108,8 @@ impl Ticket {
 #[derive(Debug)]
 pub(super) struct Inbox {
     queue: ArrayQueue<Pending>,
+    /// Whose commands wait here, or are with the writer.
+    pub(super) under_way: Arc<UnderWay>,
     /// Wakes the writer; it alone registers here.
     writer: AtomicWaker,
     /// Wakes one caller per place that became free. Only used when the queue is full.
@@ -114,6 +121,7 @@ impl Inbox {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             queue: ArrayQueue::new(capacity.max(1)),
+            under_way: Arc::default(),
             writer: AtomicWaker::new(),
             room: Notify::new(),
             is_closed: AtomicBool::new(false),

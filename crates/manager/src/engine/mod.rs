@@ -10,22 +10,28 @@ mod background;
 mod batch;
 mod flight;
 mod handle;
+mod health_reader;
 mod inbox;
+mod notes;
 mod observation;
 mod observer;
 mod office;
+mod readers;
 mod snapshot;
 mod soft;
 mod standing;
 mod tenure;
+mod under_way;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use handle::{EngineHandle, Origin, Registered, SubmitError, Unregistered};
+pub use health_reader::{HealthFigures, HealthHistory, HealthReader, LastFailure, StatusChange};
 pub use observation::Observation;
 pub use observer::{CheckSoon, Event, Observer};
+pub use readers::{DeliveryReader, DeliveryState};
 pub use snapshot::Snapshot;
 pub use standing::{Phase, Standing, Writes};
 pub use office::{Engine, EngineSettings};

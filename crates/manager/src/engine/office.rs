@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use super::handle::{EngineHandle, SubmitError};
 use super::inbox::Inbox;
+use super::notes::Notes;
 use super::observation::Lane;
 use super::observer::Observer;
 use super::snapshot::Published;
@@ -44,6 +45,7 @@ pub struct Engine {
     pub(super) owner: Arc<Owner>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) observations: Arc<Lane>,
+    pub(super) notes: Arc<Notes>,
     pub(super) published: Arc<Published>,
     pub(super) post: Arc<Post>,
     pub(super) observers: Vec<Arc<dyn Observer>>,
@@ -68,11 +70,13 @@ impl Engine {
     ) -> (Self, EngineHandle) {
         let inbox = Arc::new(Inbox::new(settings.event_queue_size));
         let observations = Arc::new(Lane::default());
+        let notes = Arc::new(Notes::default());
         let published = Arc::new(Published::empty());
         let post = Arc::new(Post::new(store.describe()));
         let handle = EngineHandle {
             inbox: Arc::clone(&inbox),
             observations: Arc::clone(&observations),
+            notes: Arc::clone(&notes),
             published: Arc::clone(&published),
             post: Arc::clone(&post),
         };
@@ -85,6 +89,7 @@ impl Engine {
             owner,
             inbox,
             observations,
+            notes,
             published,
             post,
             observers,
@@ -171,7 +176,12 @@ impl Engine {
     /// Reads everything; none if that failed, and the right to write must be taken again.
     async fn load(&self, tenure: &Tenure) -> Option<Registry> {
         let begun = Instant::now();
-        let loaded = match self.store.load().await {
+        let closed = poll_fn(|context| self.inbox.poll_closed(context));
+        let loaded = tokio::select! {
+            loaded = self.store.load() => loaded,
+            () = closed => return None,
+        };
+        let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(fault) => {
                 error!(why = chain(&fault), "cannot read the registry, trying again");

@@ -129,7 +129,8 @@ impl<'a> Writer<'a> {
             let Some(pending) = self.backlog.pop_front().or_else(|| self.engine.inbox.pop()) else {
                 break;
             };
-            if pending.ticket.take() {
+            // Dropped if it is too late: its caller, if there is one, withdraws it then.
+            if !pending.is_late() && pending.ticket.take() {
                 commands.push(pending);
             }
         }
@@ -247,6 +248,8 @@ impl<'a> Writer<'a> {
     /// batch is halved until it holds one command.
     fn isolate(&mut self, decisions: Decisions, culprit: Option<&PodKey>, fault: &StoreFault) {
         let mut decided = decisions.decided;
+        // A culprit that is not in the batch tells nothing.
+        let culprit = culprit.filter(|key| decided.iter().any(|d| d.pending.key() == *key));
         let is_culprit =
             |d: &Decided| culprit.is_none_or(|key| d.pending.key() == key);
         let suspects = decided.iter().filter(|d| is_culprit(d)).count();
@@ -425,6 +428,9 @@ impl<'a> Writer<'a> {
         match event {
             BackgroundEvent::Timer => {
                 let now = self.engine.clock.now();
+                while let Some(entry) = self.engine.notes.pop(now) {
+                    self.background.soft.note_entry(entry);
+                }
                 self.background.turn(&self.engine.store, &self.tenure, now);
             }
             BackgroundEvent::Done => {}

@@ -37,9 +37,12 @@ impl BindFault {
 pub fn bind(host: Option<&str>, port: u16) -> Result<Vec<TcpListener>, BindFault> {
     let Some(host) = host else {
         let every = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        let listener = listen(every).or_else(|fault| match fault.kind() {
-            io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(fault),
-            _ => listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+        let listener = listen(every).or_else(|fault| {
+            let kind = fault.kind();
+            if kind == io::ErrorKind::AddrInUse || kind == io::ErrorKind::PermissionDenied {
+                return Err(fault);
+            }
+            listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
         });
         let listener = listener.map_err(|source| explain(every.to_string(), source))?;
         return Ok(vec![listener]);
@@ -98,21 +101,23 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the kinds are many, and most say nothing")]
 fn explain(address: String, source: io::Error) -> BindFault {
     let (what, hint) = match source.kind() {
         io::ErrorKind::AddrInUse => (
             "the port is in use by another process",
             "stop that process, or choose another port with SERVER_PORT",
         ),
-        io::ErrorKind::PermissionDenied => (
-            "this user may not use the port",
-            "choose a port from 1024 upwards with SERVER_PORT",
-        ),
+        io::ErrorKind::PermissionDenied => {
+            ("this user may not use the port", "choose a port from 1024 upwards with SERVER_PORT")
+        }
         io::ErrorKind::AddrNotAvailable => (
             "this machine does not have the address",
             "set SERVER_HOST to an address of this machine, or leave it unset for all",
         ),
-        _ => ("the system refuses", "see the cause; SERVER_HOST and SERVER_PORT choose the address"),
+        _ => {
+            ("the system refuses", "see the cause; SERVER_HOST and SERVER_PORT choose the address")
+        }
     };
     BindFault { address, what: what.to_owned(), hint: hint.to_owned(), source }
 }

@@ -34,7 +34,8 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
     match headers.get(CONTENT_ENCODING) {
         Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => Err(unsupported(
-            "compressed bodies are not supported: send the body without Content-Encoding".to_owned(),
+            "compressed bodies are not supported: send the body without Content-Encoding"
+                .to_owned(),
         )),
         _ => Ok(()),
     }
@@ -46,7 +47,8 @@ fn unsupported(detail: String) -> Problem {
 
 /// Reads the whole body.
 pub(super) async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
-    let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let declared =
+        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let waits_for_leave = headers.contains_key(EXPECT);
     if declared.is_some_and(|length: u64| length > DISCARD_MAX as u64 || waits_for_leave)
         && declared.is_some_and(|length| length > BODY_MAX as u64)

@@ -1,8 +1,8 @@
 //! `POST /heartbeat`: a pod says that it lives. It never sets the status, only hastens a check.
 
 use axum::extract::{Request, State};
-use governance_domain::{Rejection, Status};
 use governance_domain::{PodKey, PodName, ServiceName};
+use governance_domain::{Rejection, Status};
 
 use super::problem::Problem;
 use super::query::Query;

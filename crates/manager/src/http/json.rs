@@ -76,10 +76,10 @@ struct Name<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_str(Document)? {
-            Json::Text(name) => Ok(Self(name)),
-            _ => Err(D::Error::custom("a field's name is a string")),
+        if let Json::Text(name) = deserializer.deserialize_str(Document)? {
+            return Ok(Self(name));
         }
+        Err(D::Error::custom("a field's name is a string"))
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
             (b"\"\\ud800\"", "not valid JSON"),
             (b"\"\x01\"", "control character"),
             (b"1e999", "number out of range"),
-            (&[b'['; 60_000], "127 levels deep"),
+            (&vec![b'['; 60_000], "127 levels deep"),
         ] {
             let fault = fault(body);
             assert!(fault.contains(part), "{fault}");

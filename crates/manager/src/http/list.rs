@@ -133,7 +133,16 @@ impl Listing {
         let left = page.limit.unwrap_or(usize::MAX);
         let room = (count.min(left) * wire::POD_SIZE + 256).min(PIECE_SIZE + wire::POD_SIZE * 4);
         let out = Vec::with_capacity(room);
-        Self { snapshot, filter, count, left, last: page.after, is_first: true, out, is_done: false }
+        Self {
+            snapshot,
+            filter,
+            count,
+            left,
+            last: page.after,
+            is_first: true,
+            out,
+            is_done: false,
+        }
     }
 
     /// The answer of `GET /services`.

@@ -106,10 +106,11 @@ impl HttpState {
 
     /// Refuses while this manager does not write.
     fn check_writable(&self) -> Result<(), Problem> {
-        match &self.engine.standing().phase {
-            Phase::Active => Ok(()),
-            phase => Err(Problem::not_active(phase)),
+        let standing = self.engine.standing();
+        if standing.phase == Phase::Active {
+            return Ok(());
         }
+        Err(Problem::not_active(&standing.phase))
     }
 
     fn deadline(&self) -> Instant {

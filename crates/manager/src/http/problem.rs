@@ -149,7 +149,9 @@ impl Problem {
                 "method_not_allowed",
                 "this path does not take this method: the Allow header names those it takes",
             ),
-            StatusCode::URI_TOO_LONG => ("uri_too_long", "the request's path and query are too long"),
+            StatusCode::URI_TOO_LONG => {
+                ("uri_too_long", "the request's path and query are too long")
+            }
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
                 "headers_too_large",
                 "the request has more than 100 headers, or more than 16 KiB of them: send fewer",

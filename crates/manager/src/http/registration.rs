@@ -136,7 +136,9 @@ fn read_key(body: &Fields<'_>, faults: &mut Faults) -> Option<PodKey> {
     let max = KEY_MAX - 1;
     faults.add(
         &body.place.field("pod_name"),
-        format!("and service_name are {length} characters long together: at most {max} are allowed"),
+        format!(
+            "and service_name are {length} characters long together: at most {max} are allowed"
+        ),
     );
     None
 }
@@ -168,9 +170,11 @@ fn read_provider(value: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Op
     let port = read_port(&provider, faults);
     let id = match provider.value("provider_id") {
         None => None,
-        Some(value) => text(value, "the provider's id, or leave it out", &place.field("provider_id"), faults)
-            .and_then(|text| faults.take(&place.field("provider_id"), parse_provider_id(text)))
-            .flatten(),
+        Some(value) => {
+            text(value, "the provider's id, or leave it out", &place.field("provider_id"), faults)
+                .and_then(|text| faults.take(&place.field("provider_id"), parse_provider_id(text)))
+                .flatten()
+        }
     };
     Some(Provider { protocol: protocol?, host: host?, port: port?, id })
 }
@@ -285,8 +289,8 @@ fn read_instance_id(body: &Fields<'_>, faults: &mut Faults) -> Option<Box<str>> 
         }
         match id.chars().find(|c| !c.is_ascii_graphic()) {
             Some(c) => Err(format!("contains {c:?}: only visible ASCII characters are allowed")),
-            None => Ok(Box::from(id)),
+            None => Ok((!id.is_empty()).then(|| Box::from(id))),
         }
     };
-    faults.take(&place, check()).filter(|id: &Box<str>| !id.is_empty())
+    faults.take(&place, check()).flatten()
 }

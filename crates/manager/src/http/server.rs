@@ -190,7 +190,7 @@ impl Hall {
         for link in self.links.values() {
             match link.judge(patience) {
                 Order::Serve => {}
-                order => link.tell(order),
+                order @ (Order::Retire | Order::Cut) => link.tell(order),
             }
         }
         if self.is_full() {
@@ -243,8 +243,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(None) // it would run between requests, too: see `link`
-        .max_buf_size(HEAD_MAX)
-        .pipeline_flush(true);
+        .max_buf_size(HEAD_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())

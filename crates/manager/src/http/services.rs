@@ -58,10 +58,7 @@ fn answer(body: axum::body::Body) -> Response {
     answer
 }
 
-fn read_query(
-    mut query: Query<'_>,
-    service: Option<String>,
-) -> Result<(Filter, Page), Problem> {
+fn read_query(mut query: Query<'_>, service: Option<String>) -> Result<(Filter, Page), Problem> {
     let status = query.parsed("status", |text| {
         let words = Status::ALL.map(Status::as_str).join(", ");
         Status::parse(text).ok_or_else(|| format!("{text:?} is not a status: use one of {words}"))

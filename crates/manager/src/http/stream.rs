@@ -17,6 +17,9 @@ use super::link::Link;
 use super::problem::Problem;
 use super::request_id;
 
+/// The most that is taken in after an error answer.
+const LEFTOVER_MAX: usize = 256 * 1024;
+
 /// A connection's socket.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -24,11 +27,15 @@ pub(super) struct Stream {
     link: Arc<Link>,
     /// What is sent in place of the library's bare answer, and how much of it is.
     replacement: Option<(Vec<u8>, usize)>,
+    /// How many bytes are still taken in and dropped at the end: a peer that is still sending when
+    /// we close would be reset, and lose our answer.
+    leftover: usize,
+    is_shut: bool,
 }
 
 impl Stream {
     pub(super) fn new(socket: TcpStream, link: Arc<Link>) -> Self {
-        Self { socket, link, replacement: None }
+        Self { socket, link, replacement: None, leftover: 0, is_shut: false }
     }
 
     /// Sends the replacement of `original`, which counts as written when all of it is.
@@ -41,6 +48,7 @@ impl Stream {
             let rest = bytes.get(*sent..).unwrap_or_default();
             if rest.is_empty() {
                 self.replacement = None;
+                self.leftover = LEFTOVER_MAX;
                 break;
             }
             let written = Pin::new(&mut self.socket).poll_write(ctx, rest);
@@ -59,6 +67,22 @@ impl Stream {
             self.replacement = replacement(bytes).map(|bytes| (bytes, 0));
         }
         self.replacement.is_some()
+    }
+
+    /// Drops what the peer still sends, until it closes or it is too much. `link` bounds the time.
+    fn poll_leftover(&mut self, ctx: &mut Context<'_>) -> Poll<()> {
+        let mut space = [0; 2_048];
+        while self.leftover > 0 {
+            let mut buffer = ReadBuf::new(&mut space);
+            let read = ready!(Pin::new(&mut self.socket).poll_read(ctx, &mut buffer));
+            let count = buffer.filled().len();
+            self.link.note_read();
+            if read.is_err() || count == 0 {
+                break;
+            }
+            self.leftover = self.leftover.saturating_sub(count);
+        }
+        Poll::Ready(())
     }
 }
 
@@ -143,7 +167,12 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(ctx)
+        if !self.is_shut {
+            ready!(Pin::new(&mut self.socket).poll_shutdown(ctx))?;
+            self.is_shut = true;
+            self.link.note_read(); // from here the peer has as long as for a request's headers
+        }
+        self.poll_leftover(ctx).map(Ok)
     }
 }
 

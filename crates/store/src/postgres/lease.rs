@@ -47,14 +47,15 @@ impl PostgresStore {
         let patience = self.patience(Purpose::Writing);
         // Looked at again: a newer program may have held the lease in between.
         let plan = guarded(session, patience, schema::inspect(session)).await?;
-        let is_first = !self.is_normalised.load(Ordering::Relaxed);
+        let is_first = !self.has_adopted.load(Ordering::Relaxed);
         if plan.pending.is_empty() && !is_first {
             return Ok(());
         }
         let bulk = self.bulk().await?;
-        schema::migrate(&bulk, &plan).await?;
-        schema::normalise(&bulk, tenure.epoch).await?;
-        self.is_normalised.store(true, Ordering::Relaxed);
+        let patience = self.patience(Purpose::Bulk);
+        guarded(&bulk, patience, schema::migrate(&bulk, &plan)).await?;
+        guarded(&bulk, patience, schema::adopt(&bulk, tenure.epoch)).await?;
+        self.has_adopted.store(true, Ordering::Relaxed);
         // It may have taken longer than the lease lasts.
         match self.renew_lease(tenure).await {
             Ok(_) => Ok(()),

@@ -56,7 +56,7 @@ pub struct PostgresStore {
     gate: tokio::sync::RwLock<()>,
     odd_keys: Mutex<OddKeys>,
     /// Whether rows of earlier managers were put right since the process started.
-    is_normalised: AtomicBool,
+    has_adopted: AtomicBool,
 }
 
 impl PostgresStore {
@@ -68,7 +68,7 @@ impl PostgresStore {
             last_host: AtomicUsize::new(0),
             gate: tokio::sync::RwLock::new(()),
             odd_keys: Mutex::default(),
-            is_normalised: AtomicBool::new(false),
+            has_adopted: AtomicBool::new(false),
         }
     }
 

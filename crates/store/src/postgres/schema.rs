@@ -156,20 +156,24 @@ async fn run(session: &Session, migration: &Migration) -> Result<(), Trouble> {
     }
 }
 
-/// Makes `subscriptions` an array in every row. Does nothing to a table that holds other types
-/// than JSON: reading copes with any text.
-pub(super) async fn normalise(session: &Session, epoch: u32) -> Result<(), Trouble> {
+/// Puts right what others wrote: every row gets a registration, and `subscriptions` an array.
+pub(super) async fn adopt(session: &Session, epoch: u32) -> Result<(), Trouble> {
     let Session { client, place, .. } = session;
     let explain = |error| place.explain(error);
+    let epoch = i64::from(epoch);
+    let adopted = client.execute(statements::ADOPT, &[&epoch]).await;
+    let adopted = adopted.map_err(explain)?;
     let columns = columns_of_services(client).await.map_err(explain)?;
     let of_json = |column: &String| column == "json" || column == "jsonb";
-    if !columns.get("subscriptions").is_some_and(of_json) {
-        return Ok(());
-    }
-    let changed =
-        client.execute(statements::NORMALISE, &[&i64::from(epoch)]).await.map_err(explain)?;
-    if changed > 0 {
-        tracing::info!(rows = changed, "made the subscriptions of earlier rows arrays");
+    // A table of other types is left as it is: reading copes with any text.
+    let changed = if columns.get("subscriptions").is_some_and(of_json) {
+        let changed = client.execute(statements::NORMALISE, &[&epoch]).await;
+        changed.map_err(explain)?
+    } else {
+        0
+    };
+    if adopted + changed > 0 {
+        tracing::info!(adopted, changed, "took over rows that others wrote");
     }
     Ok(())
 }

@@ -206,6 +206,26 @@ UPDATE services s
   FROM lease
  WHERE s.subscriptions IS NULL OR jsonb_typeof(s.subscriptions::jsonb) <> 'array'";
 
+/// Gives rows that earlier managers or people wrote a registration of their own, below those of
+/// the first epoch. A tombstone of the same key ended with the row's return.
+pub(super) const ADOPT: &str = "
+WITH lease AS (
+    UPDATE governance_lease SET epoch = epoch WHERE id = 1 AND epoch = $1::bigint
+    RETURNING sequence
+), known AS (
+    SELECT coalesce(max(registration_id), 0) AS last_id
+      FROM governance_pods WHERE registration_id < 4294967296
+)
+INSERT INTO governance_pods (service_key, registration_id, sequence, deleted)
+SELECT s.service_key, known.last_id + row_number() OVER (ORDER BY s.service_key),
+       lease.sequence, NULL
+  FROM lease, known, services s
+  LEFT JOIN governance_pods g ON g.service_key = s.service_key
+ WHERE g.service_key IS NULL OR g.deleted IS NOT NULL
+ON CONFLICT (service_key) DO UPDATE SET
+    registration_id = excluded.registration_id, instance_id = NULL,
+    sequence = excluded.sequence, deleted = NULL";
+
 /// Columns of `services` with their types, of whatever made the table.
 pub(super) const INSPECT_SERVICES: &str = "
 SELECT a.attname::text, format_type(a.atttypid, NULL)

@@ -50,7 +50,8 @@ pub(super) fn prune(
     limit: usize,
 ) -> Result<usize, CommitError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    session.transact(|transaction, _| {
+    session.transact(|desk| {
+        let transaction = desk.transaction;
         lease::check(transaction, epoch)?;
         let pruned = transaction.execute(
             "DELETE FROM governance_audit WHERE at < ?1 AND id <= (SELECT max(id) FROM \
@@ -58,8 +59,7 @@ pub(super) fn prune(
             (time_text(before), limit),
         )?;
         transaction.execute(
-            "DELETE FROM governance_pods WHERE service_key IN (SELECT service_key \
-             FROM governance_pods WHERE deleted IS NOT NULL AND deleted < \
+            "DELETE FROM governance_pods WHERE id IN (SELECT id FROM governance_pods WHERE deleted IS NOT NULL AND deleted < \
              strftime('%Y-%m-%d %H:%M:%f', 'now', ?1) ORDER BY deleted LIMIT ?2)",
             (TOMBSTONE_AGE, limit),
         )?;

@@ -24,6 +24,16 @@ impl From<Error> for OpenFault {
     }
 }
 
+impl OpenFault {
+    /// Whether something may have reached the log.
+    pub(super) fn may_have_written(&self) -> bool {
+        match self {
+            Self::Driver(error) => !is_before_the_log(error),
+            Self::InUse | Self::Refused(_) => false,
+        }
+    }
+}
+
 /// Why a transaction was not committed.
 pub(super) enum WriteFault {
     /// Before the commit, at no row in particular.

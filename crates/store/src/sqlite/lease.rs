@@ -12,12 +12,18 @@ use crate::{AcquireError, CommitError, Owner, Renewal, Tenure};
 
 /// See [`crate::Store::acquire`].
 pub(super) fn acquire(session: &mut Session, owner: &Owner) -> Result<Tenure, AcquireError> {
+    // Another program may have written while the right to write was its own.
+    session.ledger = None;
     let settled = session.settle();
     let taken = settled.and_then(|()| take(session.connection()?, owner));
     taken.map_err(|open_fault| {
-        // Whether a new epoch was written does not matter, the next one is higher; but what is in
-        // the log must be made safe before it is.
-        session.close_unsettled();
+        // Whether a new epoch was written does not matter, the next one is higher; but what may be
+        // in the log must be made safe before it is.
+        if open_fault.may_have_written() {
+            session.close_unsettled();
+        } else {
+            session.close();
+        }
         fault::unopened(session.path(), open_fault).into()
     })
 }
@@ -66,9 +72,9 @@ pub(super) fn renew(session: &mut Session, epoch: u32) -> Result<Renewal, Commit
 
 /// See [`crate::Store::release`].
 pub(super) fn release(session: &mut Session, epoch: u32) -> Result<(), CommitError> {
-    session.transact(|transaction, _| {
-        check(transaction, epoch)?;
-        transaction.execute(
+    session.transact(|desk| {
+        check(desk.transaction, epoch)?;
+        desk.transaction.execute(
             "UPDATE governance_lease SET expires_at = strftime('%Y-%m-%d %H:%M:%f', 'now')",
             (),
         )?;

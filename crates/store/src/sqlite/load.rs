@@ -1,45 +1,49 @@
 //! Reading everything. No row stops it: what cannot be read as it should is read as well as can be.
 //!
-//! A row without one in `governance_pods` was written by another program or a person. Its
-//! registration id is its row's number, which is below all ids of the first epoch.
+//! What is ours of a row is found through the ledger, which is read on the way.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use governance_domain::{Pod, PodKey, RegistrationId, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
+use super::ledger::{Current, Ledger};
 use super::session::{Session, Strays};
 use crate::rows::{ODDITIES_KEPT, StoredRow, is_never, read_time};
 use crate::{CommitError, Loaded, StoreFault};
 
-const SELECT: &str = "SELECT s.service_key, s.service_name, s.pod_name, s.providers, \
-    s.health_check_url, s.notification_url, s.subscriptions, s.status, s.last_health_check, \
-    s.registered_at, s.updated_at, coalesce(p.registration_id, s.rowid), p.instance_id \
-    FROM services s LEFT JOIN governance_pods p \
-    ON p.service_key = s.service_key AND p.deleted IS NULL";
+const SELECT: &str = "SELECT service_key, service_name, pod_name, providers, health_check_url, \
+    notification_url, subscriptions, status, last_health_check, registered_at, updated_at, rowid \
+    FROM services";
 
 /// See [`crate::Store::load`].
 pub(super) fn load(session: &mut Session) -> Result<Loaded, StoreFault> {
     let read = session.read(|connection| Ok(read_all(connection)?));
-    let (loaded, strays) = read.map_err(|error| match error {
+    let (loaded, ledger, strays) = read.map_err(|error| match error {
         CommitError::NotApplied(fault)
         | CommitError::Unknown(fault)
         | CommitError::Lost(fault)
         | CommitError::Refused { fault, .. } => fault,
     })?;
+    session.ledger = Some(ledger);
     session.strays = strays;
     Ok(loaded)
 }
 
-fn read_all(connection: &Connection) -> rusqlite::Result<(Loaded, Strays)> {
+fn read_all(connection: &Connection) -> rusqlite::Result<(Loaded, Ledger, Strays)> {
+    let mut instances = HashMap::new();
+    let ledger = Ledger::read(connection, |row, instance| {
+        instances.insert(row, Box::from(instance));
+    })?;
+    let ours = Ours { ledger: &ledger, instances: &instances };
     let mut loaded = Loaded::default();
     let mut stray_pods = Vec::new();
     let mut statement = connection.prepare_cached(SELECT)?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
-        let (service_key, pod, oddity) = read_row(row)?;
+        let (service_key, pod, oddity) = read_row(row, &ours)?;
         note(&mut loaded, oddity);
         match service_key {
             None => loaded.pods.push(pod),
@@ -47,7 +51,7 @@ fn read_all(connection: &Connection) -> rusqlite::Result<(Loaded, Strays)> {
         }
     }
     let strays = add_strays(&mut loaded, stray_pods);
-    Ok((loaded, strays))
+    Ok((loaded, ledger, strays))
 }
 
 /// Adds the pods of rows under a wrong key, unless there is a row under the right one.
@@ -74,15 +78,28 @@ fn note(loaded: &mut Loaded, oddity: Option<String>) {
     }
 }
 
+/// What we keep beside `services`.
+struct Ours<'a> {
+    ledger: &'a Ledger,
+    instances: &'a HashMap<i64, Box<str>>,
+}
+
 /// The pod of a row, its key if that is not the pod's, and what is odd.
-fn read_row(row: &Row<'_>) -> rusqlite::Result<(Option<String>, Pod, Option<String>)> {
+fn read_row(
+    row: &Row<'_>,
+    ours: &Ours<'_>,
+) -> rusqlite::Result<(Option<String>, Pod, Option<String>)> {
     let service_key = text(row, 0)?;
     let service_name = text(row, 1)?;
     let pod_name = text(row, 2)?;
     let last_health_check = time(row, 8)?;
     let registered_at = time(row, 9)?;
     let updated_at = time(row, 10)?;
-    let instance_id = optional_text(row, 12)?;
+    let current = match ours.ledger.current(&service_key) {
+        Some(current) => current,
+        None => Current { row: None, registration_id: row.get(11)? },
+    };
+    let instance = current.row.and_then(|row| ours.instances.get(&row));
     let stored = StoredRow {
         service_name: &service_name,
         pod_name: &pod_name,
@@ -94,8 +111,8 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<(Option<String>, Pod, Option<Stri
         last_health_check: last_health_check.filter(|time| !is_never(*time)),
         registered_at: registered_at.unwrap_or(Timestamp::from_micros(0)),
         updated_at: updated_at.unwrap_or(Timestamp::from_micros(0)),
-        registration_id: RegistrationId::from_u64(row.get::<_, i64>(11)?.cast_unsigned()),
-        instance_id: instance_id.as_deref(),
+        registration_id: RegistrationId::from_u64(current.registration_id.cast_unsigned()),
+        instance_id: instance.map(AsRef::as_ref),
     };
     let (pod, mut oddity) = stored.read();
     if last_health_check.is_none() || registered_at.is_none() || updated_at.is_none() {
@@ -111,15 +128,11 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<(Option<String>, Pod, Option<Stri
 
 /// A column as text whatever it holds: SQLite lets a person store anything anywhere.
 fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Cow<'a, str>> {
-    Ok(optional_text(row, column)?.unwrap_or_default())
-}
-
-fn optional_text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Option<Cow<'a, str>>> {
     Ok(match row.get_ref(column)? {
-        ValueRef::Null => None,
-        ValueRef::Integer(number) => Some(number.to_string().into()),
-        ValueRef::Real(number) => Some(number.to_string().into()),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(String::from_utf8_lossy(bytes)),
+        ValueRef::Null => Cow::Borrowed(""),
+        ValueRef::Integer(number) => number.to_string().into(),
+        ValueRef::Real(number) => number.to_string().into(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes),
     })
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Here: [`SqliteStore`], which turns calls into jobs for its own thread. Beside it, by noun:
 //! `thread` runs the jobs, `session` owns the connection and opens it again after a fault, `schema`
-//! makes the tables, `lease` says who may write, `write` stores, `load` reads, `audit` notes,
-//! `fault` turns the driver's errors into what the caller must know.
+//! makes the tables, `lease` says who may write, `ledger` finds what is ours of a pod, `write`
+//! stores, `load` reads, `audit` notes, `fault` turns the driver's errors into what the caller must know.
 //!
 //! Not here: the lock that keeps a second manager out of the data directory. A second opener is
 //! harmless all the same: it takes the next epoch, and whoever holds an earlier one is refused.
@@ -15,6 +15,7 @@
 mod audit;
 mod fault;
 mod lease;
+mod ledger;
 mod load;
 mod schema;
 mod session;

@@ -15,9 +15,12 @@ CREATE TABLE IF NOT EXISTS services (
     updated_at        TEXT NOT NULL
 );
 
--- What is ours beside it. A row whose `deleted` is set is a tombstone.
+-- What is ours beside it: a log, so that a registration appends here and touches no page of its
+-- own. The row with the greatest id speaks for its service_key; if its `deleted` is set it is a
+-- tombstone. Rows that were superseded are deleted later, many at once.
 CREATE TABLE IF NOT EXISTS governance_pods (
-    service_key     VARCHAR(255) PRIMARY KEY NOT NULL,
+    id              INTEGER PRIMARY KEY,
+    service_key     VARCHAR(255) NOT NULL,
     registration_id INTEGER NOT NULL,
     instance_id     TEXT,
     admin_state     TEXT,
@@ -25,7 +28,7 @@ CREATE TABLE IF NOT EXISTS governance_pods (
     metadata        TEXT,
     sequence        INTEGER NOT NULL,
     deleted         TEXT
-) WITHOUT ROWID;
+);
 
 -- Holds tombstones only, so that a registration never touches it.
 CREATE INDEX IF NOT EXISTS idx_governance_pods_deleted

@@ -1,0 +1,141 @@
+//! TLS towards pods: whom to believe, and what went wrong in an operator's words.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governance_domain::target::Host;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tracing::{debug, warn};
+
+use super::fault::Fault;
+
+/// The CAs that https targets are verified against: the system's, and the operator's.
+#[derive(Clone)]
+pub struct Trust {
+    connector: TlsConnector,
+}
+
+/// Why the operator's CAs cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("TARGET_CA_FILE {path:?}: {why}")]
+pub struct TrustFault {
+    path: String,
+    why: String,
+}
+
+impl Trust {
+    /// Reads the system's CAs, and those of the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no certificate.
+    pub fn load(ca_file: Option<&Path>) -> Result<Self, TrustFault> {
+        let mut roots = RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            warn!(%error, "a CA of the system cannot be read");
+        }
+        let (added, ignored) = roots.add_parsable_certificates(found.certs);
+        debug!(added, ignored, "CAs of the system");
+        if let Some(path) = ca_file {
+            add_file(&mut roots, path)
+                .map_err(|why| TrustFault { path: path.display().to_string(), why })?;
+        }
+        Ok(Self::in_roots(roots))
+    }
+
+    fn in_roots(roots: RootCertStore) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider supports the versions that it comes with")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self { connector: TlsConnector::from(Arc::new(config)) }
+    }
+
+    /// Speaks TLS on a connection and verifies that the other side is who it should be.
+    pub(super) async fn secure(
+        &self,
+        stream: TcpStream,
+        host: &Host,
+    ) -> Result<TlsStream<TcpStream>, Fault> {
+        let name = match host {
+            Host::Address(address) => ServerName::IpAddress((*address).into()),
+            Host::Name(name) => {
+                let name = name.strip_suffix('.').unwrap_or(name);
+                ServerName::try_from(name.to_owned())
+                    .map_err(|_| Fault::Tls(format!("{name} is not a name that TLS can verify")))?
+            }
+        };
+        self.connector.connect(name, stream).await.map_err(|error| match error.get_ref() {
+            Some(inner) => match inner.downcast_ref::<rustls::Error>() {
+                Some(refusal) => Fault::Tls(words(refusal)),
+                None => Fault::of_io(&error),
+            },
+            None => Fault::of_io(&error),
+        })
+    }
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+    let mut count = 0_usize;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+        count += 1;
+    }
+    if count == 0 { Err("holds no certificate in PEM form".to_owned()) } else { Ok(()) }
+}
+
+/// What an operator can act on.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what is not named is treated alike")]
+fn words(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(fault) = error else {
+        return format!("TLS failed: {error}");
+    };
+    match fault {
+        CertificateError::Expired => "certificate expired".to_owned(),
+        CertificateError::ExpiredContext { time, not_after } => {
+            format!("certificate expired {} ago", rough(between(*not_after, *time)))
+        }
+        CertificateError::NotValidYet => "certificate is not valid yet".to_owned(),
+        CertificateError::NotValidYetContext { time, not_before } => {
+            format!("certificate is not valid before {} from now", rough(between(*time, *not_before)))
+        }
+        CertificateError::NotValidForName => "certificate is for another name".to_owned(),
+        CertificateError::NotValidForNameContext { expected, presented } => format!(
+            "certificate is not for {} but for {}",
+            expected.to_str(),
+            if presented.is_empty() { "nobody".to_owned() } else { presented.join(", ") }
+        ),
+        CertificateError::UnknownIssuer => {
+            "certificate is signed by an unknown CA: name it in TARGET_CA_FILE".to_owned()
+        }
+        other => format!("certificate is not acceptable: {other}"),
+    }
+}
+
+fn between(earlier: UnixTime, later: UnixTime) -> Duration {
+    Duration::from_secs(later.as_secs().saturating_sub(earlier.as_secs()))
+}
+
+/// A length of time as people say it: the largest whole unit.
+fn rough(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (count, unit) = match seconds {
+        86_400.. => (seconds / 86_400, "day"),
+        3_600.. => (seconds / 3_600, "hour"),
+        60.. => (seconds / 60, "minute"),
+        _ => (seconds, "second"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural}")
+}

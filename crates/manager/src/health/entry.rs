@@ -1,0 +1,140 @@
+//! What is kept of one pod: under 200 bytes with its place in the queue, because there may be a
+//! hundred thousand.
+
+use std::sync::Arc;
+
+use governance_domain::{Content, PodKey, Status, Streak, Timestamp};
+
+use super::brake::Past;
+use super::reason::Reason;
+use super::schedule::Tick;
+
+/// Changes of status that are remembered.
+const CHANGES_MAX: usize = 8;
+
+/// What is going on with a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// It waits for its next check.
+    Resting,
+    /// A check is under way, and waits for its next attempt.
+    Pausing,
+    /// An attempt is under way.
+    Probing,
+    /// The same, but for an earlier registration: the present one is checked when it ends.
+    Outdated,
+    /// The same, but the pod left: it is forgotten when the attempt ends.
+    Leaving,
+}
+
+impl Doing {
+    /// Whether an attempt is under way.
+    pub(super) fn is_attempt(self) -> bool {
+        match self {
+            Self::Probing | Self::Outdated | Self::Leaving => true,
+            Self::Resting | Self::Pausing => false,
+        }
+    }
+
+    /// The same, once another registration is there.
+    pub(super) fn outdated(self) -> Self {
+        if self.is_attempt() { Self::Outdated } else { Self::Resting }
+    }
+}
+
+/// Which queue a pod waits in: those that may take long must not use up all the places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Its last attempt was answered in good time, or it had none.
+    Sound,
+    /// Its last attempt failed.
+    Suspect,
+}
+
+/// One pod.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: PodKey,
+    pub(super) content: Arc<Content>,
+    pub(super) streak: Streak,
+    /// When this registration was first seen here; stored times are never used.
+    pub(super) registered: Tick,
+    /// When the next check, or the one under way, was due: lateness counts from here.
+    pub(super) due: Tick,
+    /// Its place in the queue, unless an attempt is under way.
+    pub(super) wake: Tick,
+    /// When it was last checked, or is to be checked, on request.
+    pub(super) hastened: Option<Tick>,
+    pub(super) history: History,
+    pub(super) past: Past,
+    pub(super) doing: Doing,
+    /// Where it is counted: the queue it waits in, or the places that its attempt uses.
+    pub(super) class: Class,
+    /// Attempts in a row that could not be made for a reason of our own.
+    pub(super) own_faults: u8,
+    /// Registered before this process began to look: how long ago, nobody knows.
+    pub(super) is_veteran: bool,
+    /// Somebody asked for a check while one was under way.
+    pub(super) is_wanted: bool,
+}
+
+impl Entry {
+    pub(super) fn new(key: PodKey, content: Arc<Content>, streak: Streak, now: Tick) -> Self {
+        Self {
+            key,
+            content,
+            streak,
+            registered: now,
+            due: now,
+            wake: now,
+            hastened: None,
+            history: History::default(),
+            past: Past::default(),
+            doing: Doing::Resting,
+            class: Class::Sound,
+            own_faults: 0,
+            is_veteran: false,
+            is_wanted: false,
+        }
+    }
+
+    /// Where it belongs now.
+    pub(super) fn class_now(&self) -> Class {
+        if self.streak.is_failing() || self.own_faults > 0 { Class::Suspect } else { Class::Sound }
+    }
+}
+
+/// A change of status.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) at: Timestamp,
+    pub(super) from: Status,
+    pub(super) to: Status,
+    pub(super) reason: Reason,
+}
+
+/// What an operator asks first. Boxed slices, because most pods have one entry or two.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// Oldest first.
+    pub(super) changes: Box<[Change]>,
+    pub(super) failure: Option<Box<(Timestamp, Reason)>>,
+}
+
+impl History {
+    pub(super) fn note_change(&mut self, change: Change) {
+        let mut changes = std::mem::take(&mut self.changes).into_vec();
+        if changes.len() >= CHANGES_MAX {
+            changes.remove(0);
+        }
+        changes.push(change);
+        self.changes = changes.into_boxed_slice();
+    }
+
+    pub(super) fn note_failure(&mut self, at: Timestamp, reason: Reason) {
+        match &mut self.failure {
+            Some(failure) => **failure = (at, reason),
+            None => self.failure = Some(Box::new((at, reason))),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! One attempt to tell one subscriber: what is carried, and how it can end.
+//!
+//! How it is done over HTTP stands in `delivery`; tests put a scripted peer in its place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use governance_domain::{Content, PodKey, Revision, ServiceName};
+
+/// A notification on its way.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// To whom.
+    pub subscriber: PodKey,
+    /// The registration that says where, in its `notification_url`.
+    pub content: Arc<Content>,
+    /// Of which service.
+    pub service: ServiceName,
+    /// The state it shows.
+    pub revision: Revision,
+    /// The beginning of the body, its own.
+    pub head: Bytes,
+    /// The rest of the body, shared by all that carry the same list.
+    pub list: Bytes,
+}
+
+/// What kind of failure it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It answered, and does not want this.
+    Refused,
+    /// It answered that it can take nothing now.
+    Overloaded,
+    /// No connection, or one that broke before the answer.
+    Unreachable,
+    /// No answer in time.
+    TimedOut,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind.
+    pub fault: Fault,
+    /// In an operator's words.
+    pub text: Arc<str>,
+    /// How long the subscriber asked to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+/// Carries parcels. Dropping the future of an attempt ends it, and closes its connection.
+pub trait Courier: Send + Sync + 'static {
+    /// Makes one attempt, bounded in time. Success means that the subscriber received it; by then
+    /// every other connection of the attempt is closed.
+    fn carry(self: Arc<Self>, parcel: Parcel) -> BoxFuture<'static, Result<(), Failure>>;
+
+    /// Called now and then: gives back what is no longer needed.
+    fn tidy(&self) {}
+}
