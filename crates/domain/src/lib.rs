@@ -19,6 +19,7 @@ pub mod provider;
 pub mod registry;
 pub mod rejection;
 pub mod revision;
+mod sharded;
 pub mod subscription;
 pub mod target;
 pub mod time;

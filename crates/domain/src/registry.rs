@@ -5,7 +5,8 @@
 //! stored is true. Kept: all pods, by service and name, and who subscribes to what. Not kept:
 //! history, timers, what anybody was told.
 //!
-//! A clone is a snapshot: it shares all but what changes afterwards, and never moves.
+//! A clone is a snapshot: it shares all but what changes afterwards, and never moves. Services are
+//! found through a map without order, and listed through the names in order.
 //!
 //! Invariants, held by [`Registry::assert_consistent`]: no service is empty; `pod_count` is the
 //! number of pods; each subscription of a pod stands in the index of subscribers, and nothing else
@@ -19,6 +20,7 @@ use crate::name::{PodKey, PodName, ServiceName};
 use crate::ordered::{Keyed, OrderedSet};
 use crate::pod::{Pod, Status};
 use crate::revision::{RegistrationId, Revision};
+use crate::sharded::Sharded;
 use crate::time::Timestamp;
 
 /// A service and its pods; there is no empty one.
@@ -35,6 +37,14 @@ impl Keyed for Arc<Service> {
 
     fn key(&self) -> &ServiceName {
         &self.name
+    }
+}
+
+impl Keyed for ServiceName {
+    type Key = Self;
+
+    fn key(&self) -> &Self {
+        self
     }
 }
 
@@ -79,7 +89,9 @@ impl Keyed for Fold {
 /// All pods, as of one revision.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    services: OrderedSet<Arc<Service>>,
+    services: Sharded<Arc<Service>>,
+    /// The names of all services in order; touched only when one appears or vanishes.
+    names: OrderedSet<ServiceName>,
     folds: OrderedSet<Fold>,
     audiences: OrderedSet<Arc<Audience>>,
     pod_count: usize,
@@ -89,8 +101,15 @@ pub struct Registry {
 impl Registry {
     /// An empty registry that gives its first change the revision after `revision`.
     pub fn new(revision: Revision) -> Self {
+        Self::seeded(revision, 0)
+    }
+
+    /// The same, with a seed for where names are kept: one that callers cannot know keeps them
+    /// from choosing names that slow down one another. It shows in nothing that is returned.
+    pub fn seeded(revision: Revision, seed: u64) -> Self {
         Self {
-            services: OrderedSet::default(),
+            services: Sharded::new(seed),
+            names: OrderedSet::default(),
             folds: OrderedSet::default(),
             audiences: OrderedSet::default(),
             pod_count: 0,
@@ -98,13 +117,12 @@ impl Registry {
         }
     }
 
-    /// A registry of stored pods. Later ones replace earlier ones of the same key.
-    pub fn from_pods(revision: Revision, pods: impl IntoIterator<Item = Arc<Pod>>) -> Self {
-        let mut registry = Self::new(revision);
+    /// Takes stored pods in, without giving revisions. Later ones replace earlier ones of the
+    /// same key.
+    pub fn load(&mut self, pods: impl IntoIterator<Item = Arc<Pod>>) {
         for pod in pods {
-            registry.put(&pod);
+            self.put(&pod);
         }
-        registry
     }
 
     /// The revision of the last change.
@@ -144,7 +162,7 @@ impl Registry {
 
     /// All services in order of their names.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.services.iter()
+        self.names.iter().filter_map(|name| self.service(name.as_str()))
     }
 
     /// All pods in order of service and name.
@@ -158,29 +176,21 @@ impl Registry {
         service: &'a str,
         pod: &'a str,
     ) -> impl Iterator<Item = &'a Arc<Pod>> {
-        self.services.range_from(service).flat_map(move |found| {
-            let start = if found.name.as_str() == service {
-                pod
-            } else {
-                ""
-            };
+        let names = self.names.range_from(service);
+        names.filter_map(|name| self.service(name.as_str())).flat_map(move |found| {
+            let start = if found.name.as_str() == service { pod } else { "" };
             found.pods.range_from(start)
         })
     }
 
     /// The pods that subscribe to a service, in order; the service need not exist.
     pub fn subscribers(&self, service: &str) -> impl Iterator<Item = &PodKey> {
-        self.audiences
-            .get(service)
-            .into_iter()
-            .flat_map(|audience| audience.subscribers.iter())
+        self.audiences.get(service).into_iter().flat_map(|audience| audience.subscribers.iter())
     }
 
     /// Another existing service with the same name but for case.
     pub(crate) fn services_folding_to(&self, folded: &str) -> &[ServiceName] {
-        self.folds
-            .get(folded)
-            .map_or(&[], |fold| fold.names.as_slice())
+        self.folds.get(folded).map_or(&[], |fold| fold.names.as_slice())
     }
 
     /// Applies a stored change and gives it its revision. A change that concerns a registration
@@ -301,6 +311,7 @@ impl Registry {
     }
 
     fn note_name(&mut self, name: &ServiceName) {
+        self.names.insert(name.clone());
         let folded = name.folded();
         let mut names = self.services_folding_to(&folded).to_vec();
         names.push(name.clone());
@@ -308,6 +319,7 @@ impl Registry {
     }
 
     fn forget_name(&mut self, name: &ServiceName) {
+        self.names.remove(name.as_str());
         let folded = name.folded();
         let mut names = self.services_folding_to(&folded).to_vec();
         names.retain(|other| other != name);
@@ -322,10 +334,9 @@ impl Registry {
         for wish in &content.subscriptions {
             let mut audience = match self.audiences.get(wish.service.as_str()) {
                 Some(audience) => Audience::clone(audience),
-                None => Audience {
-                    service: wish.service.clone(),
-                    subscribers: OrderedSet::default(),
-                },
+                None => {
+                    Audience { service: wish.service.clone(), subscribers: OrderedSet::default() }
+                }
             };
             audience.subscribers.insert(key.clone());
             self.audiences.insert(Arc::new(audience));
@@ -352,13 +363,13 @@ impl Registry {
     /// # Panics
     /// When an invariant of this module does not hold.
     pub fn assert_consistent(&self) {
-        let rebuilt = Self::from_pods(self.revision, self.pods().cloned());
+        let mut rebuilt = Self::seeded(self.revision, self.services.seed());
+        rebuilt.load(self.pods().cloned());
         assert_eq!(self.pod_count, self.pods().count(), "pod_count");
-        assert!(
-            self.services().all(|service| !service.pods.is_empty()),
-            "an empty service"
-        );
-        assert!(self.services == rebuilt.services, "services");
+        assert!(self.services().all(|service| !service.pods.is_empty()), "an empty service");
+        assert!(self.names == rebuilt.names, "names of services");
+        assert_eq!(self.services.len(), self.names.len(), "as many services as names");
+        assert!(self.services().eq(rebuilt.services()), "services");
         assert!(self.audiences == rebuilt.audiences, "index of subscribers");
         let names = |registry: &Self| -> Vec<(Arc<str>, Vec<ServiceName>)> {
             let sorted = |fold: &Fold| {

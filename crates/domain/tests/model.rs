@@ -3,6 +3,8 @@
 //! The model is written from the documented behaviour with plain maps, knows nothing of drafts or
 //! persistent sets, and gives no thought to cost.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -18,11 +20,22 @@ const SERVICES: [&str; 5] = ["eir", "EIR", "diam-gw", "Diam-gw", "http-gw"];
 
 #[derive(Clone, Debug)]
 enum Step {
-    Register { key: (usize, u8), content: Blueprint },
+    Register {
+        key: (usize, u8),
+        content: Blueprint,
+    },
     /// `id`: none, the current one, or a wrong one.
-    Unregister { key: (usize, u8), id: Guess, instance: Guess },
+    Unregister {
+        key: (usize, u8),
+        id: Guess,
+        instance: Guess,
+    },
     /// What a check of the current registration found.
-    Observe { key: (usize, u8), status: Status, is_stale: bool },
+    Observe {
+        key: (usize, u8),
+        status: Status,
+        is_stale: bool,
+    },
     /// The batch so far is committed.
     Commit,
     /// The batch so far is not applied.
@@ -67,7 +80,8 @@ fn blueprint() -> impl Strategy<Value = Blueprint> {
 
 fn step() -> impl Strategy<Value = Step> {
     let key = || (0_usize..SERVICES.len(), 0_u8..5);
-    let guess = || prop_oneof![4 => Just(Guess::None), 2 => Just(Guess::Right), 1 => Just(Guess::Wrong)];
+    let guess =
+        || prop_oneof![4 => Just(Guess::None), 2 => Just(Guess::Right), 1 => Just(Guess::Wrong)];
     let status = prop_oneof![Just(Status::Healthy), Just(Status::Unhealthy)];
     prop_oneof![
         8 => (key(), blueprint()).prop_map(|(key, content)| Step::Register { key, content }),

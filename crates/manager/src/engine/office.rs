@@ -197,7 +197,8 @@ impl Engine {
             );
         }
         let revision = Revision::start_of(tenure.epoch);
-        let registry = Registry::from_pods(revision, loaded.pods.into_iter().map(Arc::new));
+        let mut registry = Registry::seeded(revision, fastrand::u64(..));
+        registry.load(loaded.pods.into_iter().map(Arc::new));
         info!(
             pods = registry.pod_count(),
             services = registry.service_count(),
