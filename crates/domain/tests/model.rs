@@ -370,7 +370,7 @@ proptest! {
                     run.open.clear();
                 }
                 Step::Observe { key, status, is_stale } => run.observe(key, status, is_stale),
-                step => {
+                step @ (Step::Register { .. } | Step::Unregister { .. }) => {
                     run.open.push(step);
                     run.decide();
                 }

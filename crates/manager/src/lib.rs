@@ -15,6 +15,7 @@ pub mod storage;
 pub mod telemetry;
 pub mod wire;
 
+mod parts;
 mod running;
 
 pub use running::{Running, StartError, start};

@@ -4,28 +4,27 @@
 //! is in one named set; one that ends by itself or panics ends the process.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use governance_store::Owner;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, StorageChoice};
+use crate::connect::{Dialer, Policy, SystemResolver, Trust, TrustFault};
 use crate::datadir::{DataDir, DataDirError};
 use crate::engine::{Engine, EngineHandle, EngineSettings};
+use crate::health::Health;
+use crate::notify::Notify;
+use crate::parts::Parts;
 use crate::storage::{self, Chosen};
 use crate::http::{self, App, BindFault, HttpState, ServerSettings};
-
-/// How long requests under way may take once no new ones are accepted.
-const DRAIN_MAX: Duration = Duration::from_secs(15);
-/// How long the store may take to keep what was accepted, once no more comes.
-const FAREWELL_MAX: Duration = Duration::from_secs(12);
 
 /// Why the manager did not start; with a hint what to do.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +35,9 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The additional CAs cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustFault),
 }
 
 impl StartError {
@@ -44,12 +46,12 @@ impl StartError {
         match self {
             Self::Bind(fault) => fault.hint(),
             Self::DataDir(fault) => Some(fault.hint()),
+            Self::Trust(_) => {
+                Some("TARGET_CA_FILE names a PEM file with certificates of CAs".to_owned())
+            }
         }
     }
 }
-
-/// A part that ended, by name, and how.
-type Ended = (&'static str, anyhow::Result<()>);
 
 /// A manager that runs.
 pub struct Running {
@@ -57,11 +59,9 @@ pub struct Running {
     pub address: SocketAddr,
     /// The way to its registry.
     pub engine: EngineHandle,
-    tasks: JoinSet<Ended>,
+    parts: Parts,
     /// Cancelled first: tells clients to go elsewhere, while everything still works.
     draining: CancellationToken,
-    /// Cancelled when no more requests are accepted.
-    closing: CancellationToken,
     shutdown_delay: Duration,
     /// Locked until the end.
     _data_dir: Option<Arc<DataDir>>,
@@ -94,9 +94,20 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         audit_retention: config.storage.audit_retention,
         owner,
     };
-    let (engine, handle) = Engine::new(store, settings, Arc::clone(&clock));
-    let (draining, closing) = (CancellationToken::new(), CancellationToken::new());
+    let (mut engine, handle) = Engine::new(store, settings, Arc::clone(&clock));
+    let policy = Policy::new(&config.targets);
+    let trust = Trust::load(config.targets.ca_file.as_deref()).map_err(StartError::from)?;
+    let dialer = Arc::new(Dialer::new(policy.clone(), Arc::new(SystemResolver::new()), trust));
+    let (health, health_task) =
+        Health::new(&config.health, handle.clone(), Arc::clone(&clock), Arc::clone(&dialer));
+    let (told, notify_task) =
+        Notify::new(&config.notification, handle.clone(), Arc::clone(&clock), dialer);
+    engine.add_observer(health.observer());
+    engine.add_observer(told);
+    let draining = CancellationToken::new();
     let app = App::new(HttpState {
+        check_soon: health.check_soon(),
+        permits: Arc::new(move |address| policy.permits(address)),
         unhealthy_pods: config.notification.unhealthy_pods,
         ..HttpState::new(
             handle.clone(),
@@ -105,15 +116,24 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             draining.clone(),
         )
     });
-    let mut tasks = JoinSet::new();
-    tasks.spawn(named("engine", async move { Ok(engine.run().await?) }));
-    tasks.spawn(named("http", serve(listeners, app, closing.clone())));
+    let mut parts = Parts::default();
+    parts.spawn("http", |stop| serve(listeners, app, stop));
+    parts.spawn("health", |stop| ending(health_task.run(stop)));
+    parts.spawn("notify", |stop| ending(notify_task.run(stop)));
+    let inbox = handle.clone();
+    parts.spawn("engine", |stop| async move {
+        let mut running = pin!(engine.run());
+        tokio::select! {
+            ended = &mut running => return Ok(ended?),
+            () = stop.cancelled() => inbox.close(),
+        }
+        Ok(running.await?)
+    });
     Ok(Running {
         address,
         engine: handle,
-        tasks,
+        parts,
         draining,
-        closing,
         shutdown_delay: config.server.shutdown_delay,
         _data_dir: data_dir,
     })
@@ -125,52 +145,27 @@ impl Running {
     /// # Errors
     /// Always: which part ended, and why.
     pub async fn failed(&mut self) -> anyhow::Result<()> {
-        match self.tasks.join_next().await {
-            None => anyhow::bail!("nothing is running"),
-            Some(Err(panic)) => Err(anyhow::Error::new(panic).context("a part of the manager broke")),
-            Some(Ok((name, Ok(())))) => anyhow::bail!("{name} ended by itself"),
-            Some(Ok((name, Err(error)))) => Err(error.context(format!("{name} cannot go on"))),
-        }
+        let name = self.parts.next_end().await?;
+        anyhow::bail!("{name} ended by itself")
     }
 
-    /// Ends in order: says so, stops accepting, finishes what was accepted, writes what is soft.
+    /// Ends in order: says so, stops accepting, finishes what was accepted, tells subscribers what
+    /// can be told, writes what is soft, gives the lease back.
     ///
     /// # Errors
-    /// When a part broke on the way.
+    /// When a part broke on the way, or takes too long.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         self.draining.cancel();
         tokio::time::sleep(self.shutdown_delay).await;
-        self.closing.cancel();
-        while let Some(ended) = self.next_end().await? {
-            let (name, result) = ended?;
-            result?;
-            if name == "http" {
-                self.engine.close();
-            }
-        }
+        self.parts.stop_in_order().await?;
         info!("stopped");
         Ok(())
     }
 }
 
-impl Running {
-    /// The next part that ends; none when all did.
-    async fn next_end(&mut self) -> anyhow::Result<Option<Result<Ended, tokio::task::JoinError>>> {
-        let part = self.tasks.join_next();
-        match tokio::time::timeout(DRAIN_MAX + FAREWELL_MAX, part).await {
-            Ok(ended) => Ok(ended),
-            Err(_elapsed) => anyhow::bail!(
-                "not everything accepted could be finished in time: the store does not answer"
-            ),
-        }
-    }
-}
-
-async fn named(
-    name: &'static str,
-    task: impl Future<Output = anyhow::Result<()>>,
-) -> (&'static str, anyhow::Result<()>) {
-    (name, task.await)
+async fn ending(task: impl Future<Output = ()>) -> anyhow::Result<()> {
+    task.await;
+    Ok(())
 }
 
 async fn serve(

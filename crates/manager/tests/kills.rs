@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -247,10 +247,13 @@ fn commands_that_the_queue_has_no_room_for_are_refused_and_not_applied() {
         .set("HEALTH_CHECK_INTERVAL", "24h")
         .start();
     let file = manager.settings().data_dir().join("governance.db");
-    let script = "BEGIN IMMEDIATE;\n.shell sleep 3\nROLLBACK;\n";
-    let mut holder =
-        Command::new("sqlite3").arg(&file).arg("-cmd").arg(".timeout 5000").arg(script);
-    let mut holder = holder_spawn(&mut holder);
+    let mut holder = Command::new("sqlite3")
+        .args(["-cmd", ".timeout 5000"])
+        .arg(&file)
+        .arg("BEGIN IMMEDIATE;\n.shell sleep 3\nROLLBACK;\n")
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("these tests need the sqlite3 shell (Debian package sqlite3)");
     let mut books: Vec<Book> = (0..32)
         .map(|client| BTreeMap::from([(format!("pod-{client}"), Entry::default())]))
         .collect();
@@ -290,8 +293,4 @@ fn commands_that_the_queue_has_no_room_for_are_refused_and_not_applied() {
     assert_eq!(shown, stored_states(&manager.settings().data_dir()));
     shown.remove("settled");
     compare(&mut books, &shown, 0);
-}
-
-fn holder_spawn(command: &mut Command) -> std::process::Child {
-    command.stdin(std::process::Stdio::null()).spawn().expect("sqlite3 can be started")
 }

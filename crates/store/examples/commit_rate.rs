@@ -64,12 +64,13 @@ async fn measure(directory: &Path, existing: u32, batch_size: usize) -> Outcome<
     let began = Lap::start();
     run.register(fresh.map(scatter), batch_size).await?;
     began.report(existing, batch_size, "new")?;
-    let began = Instant::now();
+    let began = Lap::start();
     let loaded = run.store.load().await?.pods.len();
     writeln!(
         std::io::stdout().lock(),
-        "{existing:>7} rows: loaded {loaded} in {} ms; log {} KiB, file {} KiB",
-        began.elapsed().as_millis(),
+        "{existing:>7} rows: loaded {loaded} in {} ms, {} ms of processor; log {} KiB, file {} KiB",
+        began.began.elapsed().as_millis(),
+        processor_time().abs_diff(began.processor).as_millis(),
         kib(&directory.join("governance.db-wal")),
         kib(&directory.join("governance.db")),
     )?;
@@ -182,7 +183,8 @@ impl Lap {
     fn report(&self, existing: u32, batch_size: usize, what: &str) -> Outcome<()> {
         let rows = u32::try_from(ROWS)?;
         let rate = f64::from(rows) / self.began.elapsed().as_secs_f64();
-        let micros = processor_time().abs_diff(self.processor).as_secs_f64() * 1e6 / f64::from(rows);
+        let micros =
+            processor_time().abs_diff(self.processor).as_secs_f64() * 1e6 / f64::from(rows);
         writeln!(
             std::io::stdout().lock(),
             "{existing:>7} rows, batches of {batch_size:>3}, {what:>5}: {rate:>7.0} rows/s, \

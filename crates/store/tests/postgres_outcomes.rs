@@ -31,7 +31,10 @@ struct Scene {
 
 impl Scene {
     async fn set(statement_timeout: Duration) -> Self {
-        let cluster = Cluster::start().unwrap();
+        Self::on(Cluster::start().unwrap(), statement_timeout).await
+    }
+
+    async fn on(cluster: Cluster, statement_timeout: Duration) -> Self {
         let proxy = Proxy::start(cluster.address()).await.unwrap();
         let store =
             PostgresStore::new(PostgresSettings { statement_timeout, ..settings(proxy.address) });
@@ -161,15 +164,15 @@ async fn what_was_acknowledged_survives_killing_the_server() {
     store.commit(batch(tenure.epoch, 21, pod("eir", "eir-21", 21))).await.unwrap();
 }
 
-/// Holds the lease's row in a transaction of its own, as a batch at work does.
-fn hold_lease(cluster: &Cluster, sql: &str, seconds: f32) -> JoinHandle<anyhow::Result<String>> {
+/// Holds rows in a transaction of its own, as a batch at work does, and sleeps on them.
+fn hold(cluster: &Cluster, sql: &str, seconds: f32) -> JoinHandle<anyhow::Result<String>> {
     let holding = format!("BEGIN; {sql}; SELECT pg_sleep({seconds}); COMMIT");
     let beside = cluster.sql_beside(DATABASE, &holding);
     let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     let is_held = until(Duration::from_secs(10), || {
         cluster.sql(DATABASE, sleeping).is_ok_and(|count| count == "1")
     });
-    assert!(is_held, "nobody holds the lease's row");
+    assert!(is_held, "nobody holds the rows");
     beside
 }
 
@@ -177,7 +180,7 @@ fn hold_lease(cluster: &Cluster, sql: &str, seconds: f32) -> JoinHandle<anyhow::
 async fn taking_the_lease_again_waits_for_a_batch_that_is_still_at_work() {
     let mut scene = Scene::set(Duration::from_secs(10)).await;
     let at_work = "UPDATE governance_lease SET sequence = 2";
-    let older = hold_lease(&scene.cluster, at_work, 0.5);
+    let older = hold(&scene.cluster, at_work, 2.0);
     scene.acquire_again().await;
     assert_eq!(scene.tenure.sequence, 2);
     older.join().unwrap().unwrap();
@@ -188,7 +191,7 @@ async fn taking_the_lease_again_waits_for_a_batch_that_is_still_at_work() {
 async fn a_statement_that_takes_too_long_is_given_up_and_certainly_not_applied() {
     let scene = Scene::set(Duration::from_millis(300)).await;
     let held = "UPDATE governance_lease SET sequence = sequence";
-    let other = hold_lease(&scene.cluster, held, 2.0);
+    let other = hold(&scene.cluster, held, 3.0);
     let outcome = scene.commit(2).await;
     assert!(matches!(outcome, Err(CommitError::NotApplied(_))), "{outcome:?}");
     other.join().unwrap().unwrap();
@@ -197,14 +200,16 @@ async fn a_statement_that_takes_too_long_is_given_up_and_certainly_not_applied()
 
 #[tokio::test]
 async fn a_batch_that_meets_another_transaction_is_sent_again_whole() {
-    let scene = Scene::set(Duration::from_secs(10)).await;
-    // Takes the row that the batch wants second, then the one that it has: one of the two is
-    // given up by the server, and that is the one that waited first.
-    let other = hold_lease(
+    let parameters = [("fsync", "off"), ("deadlock_timeout", "3s")];
+    let cluster = Cluster::start_with(&parameters).unwrap();
+    let scene = Scene::on(cluster, Duration::from_secs(10)).await;
+    // It has the row that the batch wants second, and then wants the one that the batch has. The
+    // server gives up the one that looks first, and this one never looks.
+    let other = hold(
         &scene.cluster,
-        "UPDATE services SET pod_name = pod_name; SELECT pg_sleep(0.3); \
-         UPDATE governance_lease SET address = 'x'",
-        0.1,
+        "SET deadlock_timeout = '1min'; UPDATE services SET pod_name = pod_name; \
+         SELECT pg_sleep(2); UPDATE governance_lease SET address = 'x'",
+        0.0,
     );
     let again = batch(scene.tenure.epoch, 2, pod("eir", "eir-1", 7));
     scene.store.commit(again).await.unwrap();
@@ -218,7 +223,7 @@ async fn a_batch_that_meets_another_transaction_is_sent_again_whole() {
 async fn a_connection_that_an_operator_ends_leaves_the_outcome_open() {
     let mut scene = Scene::set(Duration::from_secs(10)).await;
     let held = "UPDATE governance_lease SET sequence = sequence";
-    let other = hold_lease(&scene.cluster, held, 1.0);
+    let other = hold(&scene.cluster, held, 3.0);
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                WHERE application_name = 'telco-governance-manager' AND wait_event_type = 'Lock'";
     let ending = async {

@@ -10,7 +10,7 @@ use super::{Violation, tokens};
 pub(super) const FOLDER: &str = "crates/manager/src";
 
 /// The files that may see every room.
-const WIRING: &[&str] = &["lib", "main"];
+const WIRING: &[&str] = &["lib", "main", "running"];
 /// Rooms that stand on top: nobody but the wiring may name them.
 const TOP: &[&str] = &["http", "health", "notify"];
 /// Rooms that must not know that there is a store; the engine alone talks to it.

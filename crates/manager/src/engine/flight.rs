@@ -92,6 +92,16 @@ impl Flight {
         matches!(self, Self::Idle)
     }
 
+    /// Whether the store holds less than was committed, until everything is written back.
+    pub(super) fn is_rewriting(&self) -> bool {
+        matches!(
+            self,
+            Self::Rewrite(..)
+                | Self::Asking(Question::Rewrite, _)
+                | Self::Attempt(Question::Rewrite, _)
+        )
+    }
+
     /// Waits for what is under way and leaves `Idle` behind. Safe to drop and call again.
     pub(super) async fn land(&mut self) -> Landing {
         match self {

@@ -134,7 +134,9 @@ impl EngineHandle {
         let trace = self.inbox.under_way.begin(&command.key);
         let request = Request::Evict { command };
         let (ticket, origin) = (Arc::default(), Origin::default());
-        self.inbox.try_push(Pending { request, ticket, origin, deadline: None, trace }).is_ok()
+        self.inbox
+            .try_push(Pending { request, ticket, origin, deadline: None, _trace: trace })
+            .is_ok()
     }
 
     /// Reports what a check found; false if there is no room, then report again later. This lane
@@ -187,8 +189,13 @@ impl EngineHandle {
         deadline: Instant,
     ) -> Result<T, SubmitError> {
         let ticket = Arc::new(Ticket::default());
-        let held = Arc::clone(&ticket);
-        let pending = Pending { request, ticket: held, origin, deadline: Some(deadline), trace };
+        let pending = Pending {
+            request,
+            ticket: Arc::clone(&ticket),
+            origin,
+            deadline: Some(deadline),
+            _trace: trace,
+        };
         if !self.inbox.push(pending, deadline).await {
             return Err(self.out_of_time());
         }

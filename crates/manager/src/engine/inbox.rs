@@ -37,7 +37,7 @@ pub(super) struct Pending {
     /// what nobody waits for.
     pub(super) deadline: Option<Instant>,
     /// Keeps later commands of the pod from overtaking it; dropped with it.
-    pub(super) trace: Trace,
+    pub(super) _trace: Trace,
 }
 
 impl Pending {

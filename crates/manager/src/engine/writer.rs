@@ -431,7 +431,12 @@ impl<'a> Writer<'a> {
                 while let Some(entry) = self.engine.notes.pop(now) {
                     self.background.soft.note_entry(entry);
                 }
-                self.background.turn(&self.engine.store, &self.tenure, now);
+                let mut tenure = self.tenure;
+                if self.flight.is_rewriting() {
+                    // That it went back is known: the lease must last while it is mended.
+                    tenure.sequence = 0;
+                }
+                self.background.turn(&self.engine.store, &tenure, now);
             }
             BackgroundEvent::Done => {}
             BackgroundEvent::Failed(error) => {

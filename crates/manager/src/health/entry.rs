@@ -74,6 +74,8 @@ pub(super) struct Entry {
     pub(super) own_faults: u8,
     /// Registered before this process began to look: how long ago, nobody knows.
     pub(super) is_veteran: bool,
+    /// The check under way, or the last one, began late.
+    pub(super) is_late: bool,
     /// Somebody asked for a check while one was under way.
     pub(super) is_wanted: bool,
 }
@@ -94,6 +96,7 @@ impl Entry {
             class: Class::Sound,
             own_faults: 0,
             is_veteran: false,
+            is_late: false,
             is_wanted: false,
         }
     }

@@ -20,5 +20,8 @@ mod report;
 mod schedule;
 mod task;
 
+#[cfg(test)]
+mod tests;
+
 
 pub use task::{Health, HealthTask};

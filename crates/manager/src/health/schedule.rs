@@ -275,11 +275,13 @@ impl Schedule {
         if wake > now {
             return None;
         }
-        let mut lag = None;
+        let (mut lag, stretched) = (None, self.rhythm.stretched);
         self.alter(slot, |entry| {
             // An attempt that is repeated for a fault of ours still belongs to a late beginning.
             if entry.doing == Doing::Resting || entry.own_faults > 0 {
-                lag = Some(now.since(entry.due));
+                let behind = now.since(entry.due);
+                entry.is_late = behind >= stretched;
+                lag = Some(behind);
             }
             entry.doing = Doing::Probing;
         });
@@ -551,7 +553,13 @@ impl Round {
     fn rest(&self, entry: &mut Entry) -> u64 {
         let last = entry.due;
         entry.doing = Doing::Resting;
-        entry.due = self.phase;
+        // Who waited for a place waits a whole interval again: then all are asked equally often,
+        // wherever their phases happen to lie. Who did not is back at its phase.
+        entry.due = if entry.is_late {
+            self.now.after(self.rhythm.interval)
+        } else {
+            self.phase
+        };
         let age = self.now.since(entry.registered);
         let is_new = !entry.is_veteran && !entry.streak.was_healthy() && age < FIRST_MINUTE;
         if let Some(step) = self.rhythm.first_minute.map(micros).filter(|_| is_new) {

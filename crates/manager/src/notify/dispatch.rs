@@ -363,9 +363,7 @@ impl Dispatch {
     pub(super) fn deliveries_of(&self, service: &str) -> Vec<(PodKey, DeliveryState)> {
         let Some(snapshot) = &self.snapshot else { return Vec::new() };
         let keys = snapshot.registry.subscribers(service);
-        keys.filter_map(|key| {
-            Some((key.clone(), self.subscribers.get(key)?.report_of(service)?))
-        })
-        .collect()
+        keys.filter_map(|key| Some((key.clone(), self.subscribers.get(key)?.report_of(service)?)))
+            .collect()
     }
 }

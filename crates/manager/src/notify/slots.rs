@@ -48,11 +48,7 @@ impl Slots {
 
     /// Whether another delivery may begin.
     pub(super) fn has_room(&self, is_suspect: bool) -> bool {
-        if is_suspect {
-            self.suspect_count < SUSPECT_MAX
-        } else {
-            self.fresh_count < FRESH_MAX
-        }
+        if is_suspect { self.suspect_count < SUSPECT_MAX } else { self.fresh_count < FRESH_MAX }
     }
 
     /// Whether a delivery to this subscriber is in flight.

@@ -13,10 +13,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use super::Office;
 use super::courier::{Courier, Failure, Parcel};
 use super::dispatch::Dispatch;
 use super::mailbox::Mailbox;
-use super::Office;
 use crate::clock::Clock;
 use crate::engine::{DeliveryReader, DeliveryState};
 

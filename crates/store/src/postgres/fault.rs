@@ -25,6 +25,8 @@ pub(super) enum Meaning {
     Rejected,
     /// It had no effect, and never will on this connection: the server takes no writes.
     ReadOnly,
+    /// It had no effect: our tables are not there any more.
+    TablesGone,
     /// Nobody knows.
     Open,
 }
@@ -39,6 +41,9 @@ pub(super) fn meaning(error: &Error) -> Meaning {
     }
     if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
         return Meaning::ReadOnly;
+    }
+    if *code == SqlState::UNDEFINED_TABLE {
+        return Meaning::TablesGone;
     }
     match code.code().get(..2) {
         Some("22" | "23") => Meaning::Data,
@@ -117,6 +122,8 @@ impl Place {
             Meaning::Conflict | Meaning::Rejected | Meaning::ReadOnly => {
                 CommitError::NotApplied(fault)
             }
+            // The lease went with the tables. Whoever asks for it anew makes them again.
+            Meaning::TablesGone => CommitError::Lost(fault),
             Meaning::Open => CommitError::Unknown(fault),
         }
     }

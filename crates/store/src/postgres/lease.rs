@@ -119,9 +119,10 @@ impl PostgresStore {
 
     pub(super) async fn renew_lease(&self, tenure: &Tenure) -> Result<Renewal, CommitError> {
         let epoch = i64::from(tenure.epoch);
+        let sequence = tenure.sequence.cast_signed();
         let (lease, alive) = (LEASE.as_secs_f64(), STANDBY_ALIVE.as_secs_f64());
         let row = self
-            .change(statements::RENEW_LEASE, None, &[&epoch, &lease, &alive])
+            .change(statements::RENEW_LEASE, None, &[&epoch, &lease, &alive, &sequence])
             .await?
             .ok_or_else(|| lost(tenure.epoch))?;
         let standby_is_alive = row.try_get(0).unwrap_or(true);

@@ -78,9 +78,11 @@ pub(super) const ADD_LEASE: &str = "
 INSERT INTO governance_lease (id, registry_id, owner, address, epoch, sequence, expires_at)
 VALUES (1, $1, '', '', 0, 0, clock_timestamp()) ON CONFLICT (id) DO NOTHING";
 
+/// Held back too when the sequence is lower than a committed one: the database went back to an
+/// earlier state of the same epoch, and that must not wait for the next batch to be noticed.
 pub(super) const RENEW_LEASE: &str = "
 UPDATE governance_lease SET expires_at = clock_timestamp() + $2::float8 * interval '1 second'
- WHERE id = 1 AND epoch = $1::bigint
+ WHERE id = 1 AND epoch = $1::bigint AND sequence >= $4::bigint
 RETURNING coalesce(standby_seen_at > clock_timestamp() - $3::float8 * interval '1 second', false)";
 
 pub(super) const RELEASE_LEASE: &str = "

@@ -139,7 +139,10 @@ impl Session {
             Ok(Ok(statement)) => statement,
             Ok(Err(error)) => {
                 self.abandon();
-                return Err(CommitError::NotApplied(self.place.explain(error).fault));
+                let is_gone = meaning(&error) == Meaning::TablesGone;
+                let fault = self.place.explain(error).fault;
+                let held_back = if is_gone { CommitError::Lost } else { CommitError::NotApplied };
+                return Err(held_back(fault));
             }
             Err(_) => {
                 self.abandon();
@@ -205,7 +208,7 @@ impl<'a> BatchColumns<'a> {
 /// twice.
 fn gone<'a>(batch: &'a Batch, put: &PodColumns<'a>, odd_keys: &OddKeys) -> GoneColumns<'a> {
     let mut columns = GoneColumns::default();
-    let mut taken: BTreeSet<&str> = put.service_key.iter().map(String::as_str).collect();
+    let taken: BTreeSet<&str> = put.service_key.iter().map(String::as_str).collect();
     for row in &batch.rows {
         let key: &PodKey = row.key();
         for odd in odd_keys.of(key) {
@@ -222,6 +225,5 @@ fn gone<'a>(batch: &'a Batch, put: &PodColumns<'a>, odd_keys: &OddKeys) -> GoneC
             columns.push(regular, key);
         }
     }
-    taken.clear();
     columns
 }

@@ -160,9 +160,14 @@ async fn the_end_finishes_what_was_accepted() {
 async fn the_end_writes_the_health_that_is_not_written_yet_and_gives_the_lease_back() {
     let rig = Rig::start().await;
     let id = rig.register("a", 1).await.unwrap().registration_id;
-    rig.store.script(Step::WriteHealth, [Fault::HangBefore, Fault::NotApplied]);
+    rig.store.script(Step::WriteHealth, [Fault::HangBefore]);
     rig.observe("a", id, Status::Healthy);
+    rig.store.until_hanging(1).await;
+    rig.observe("a", id, Status::Unhealthy);
     settle().await;
+    rig.handle.close();
+    settle().await;
+    rig.store.release_hung();
     let store = Arc::clone(&rig.store);
     rig.stop_and_compare().await;
     assert_eq!(store.count(Step::Release).successes, 1);

@@ -62,15 +62,15 @@ async fn a_command_whose_time_ran_out_in_the_queue_is_never_applied() {
 async fn a_command_whose_caller_went_away_is_not_applied_after_its_time() {
     let rig = Rig::start().await;
     rig.register("a", 1).await.unwrap();
-    rig.store.set_away(true);
+    rig.store.script(Step::Commit, [Fault::UnknownNotApplied]);
+    rig.store.script(Step::Acquire, vec![Fault::NotApplied; 40]);
     let stalled = rig.begin_register("stalled", 1);
     rig.until("the store is missed", || !rig.takes_writes()).await;
     let gone = rig.begin_unregister("a");
     settle().await;
     gone.abort();
-    stalled.await.unwrap().unwrap_err();
-    sleep(REQUEST_TIMEOUT).await;
-    rig.store.set_away(false);
+    assert_eq!(stalled.await.unwrap().unwrap_err(), SubmitError::OutcomeUnknown);
+    rig.until("the store is back", || rig.takes_writes()).await;
     rig.register("after", 1).await.unwrap();
     assert_eq!((rig.shown("a"), rig.stored("a")), (Some(1), Some(1)));
     rig.stop_and_compare().await;

@@ -2,6 +2,8 @@
 
 mod contract;
 mod convergence;
+mod end_to_end;
 mod faults;
+mod receiver;
 mod wire;
 mod world;

@@ -70,6 +70,8 @@ pub(super) struct Peer {
     scripts: Mutex<BTreeMap<String, VecDeque<Reaction>>>,
     habits: Mutex<BTreeMap<String, Reaction>>,
     seen: Mutex<Vec<Seen>>,
+    /// How many of those the test asked to forget.
+    forgotten: Mutex<usize>,
 }
 
 impl Peer {
@@ -201,6 +203,7 @@ impl World {
             scripts: Mutex::default(),
             habits: Mutex::default(),
             seen: Mutex::default(),
+            forgotten: Mutex::default(),
         });
         let desk = Arc::new(Desk::default());
         let courier = Arc::new(ScriptedCourier(Arc::clone(&peer)));
@@ -341,7 +344,7 @@ impl World {
     }
 
     pub(super) fn forget(&self) {
-        self.peer.seen.lock().unwrap().clear();
+        *self.peer.forgotten.lock().unwrap() = self.peer.seen.lock().unwrap().len();
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -354,7 +357,8 @@ impl World {
 
     /// All attempts.
     pub(super) fn seen(&self) -> Vec<Seen> {
-        self.peer.seen.lock().unwrap().clone()
+        let forgotten = *self.peer.forgotten.lock().unwrap();
+        self.peer.seen.lock().unwrap()[forgotten..].to_vec()
     }
 
     /// Attempts to one pod.
