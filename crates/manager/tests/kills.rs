@@ -212,9 +212,9 @@ fn what_was_acknowledged_survives_twenty_kills_under_load() {
             }
             let goal = CHANGES_BEFORE_KILL + round * 7;
             let is_loaded = until(PATIENCE, || acknowledged.load(Ordering::Relaxed) >= goal);
-            let last = Client::new(manager.address()).get("/services?limit=1").json();
+            let newest = Client::new(manager.address()).get("/services?limit=1").json();
             builder = manager_killed(&manager, is_loaded);
-            last["revision"].as_u64().unwrap()
+            newest["revision"].as_u64().unwrap()
         });
         drop(manager);
         unknown +=

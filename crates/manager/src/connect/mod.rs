@@ -12,6 +12,9 @@ mod resolver;
 mod stream;
 mod trust;
 
+#[cfg(test)]
+mod tests;
+
 
 pub use dial::Dialer;
 pub use fault::{Fault, OwnFault, OwnFaultKind, Spell, spell};

@@ -73,6 +73,14 @@ impl SystemResolver {
         }
     }
 
+    /// As somebody says, not the files, but for `/etc/hosts`.
+    #[cfg(test)]
+    pub(super) fn fixed(config: ResolverConfig, options: ResolverOpts) -> Self {
+        let resolver = build(config, options);
+        let state = State { resolver, changed: last_changes() };
+        Self { current: ArcSwap::from_pointee(state), ..Self::new() }
+    }
+
     /// Reads the files again if they changed. One caller every five seconds does so.
     fn refresh(&self) {
         let now = millis(self.started.elapsed());

@@ -8,6 +8,7 @@
 mod office;
 mod outcomes;
 mod queue;
+mod restorable;
 mod simulation;
 
 use std::collections::BTreeMap;

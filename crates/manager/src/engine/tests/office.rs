@@ -3,15 +3,12 @@
 
 use std::path::Path;
 
-use futures_util::future::BoxFuture;
 use governance_domain::Revision;
-use governance_store::{
-    AcquireError, AuditEntry, Batch, CommitError, Description, HealthWrite, Loaded, Renewal,
-    SqliteStore, Tenure,
-};
+use governance_store::SqliteStore;
 use governance_testkit::faulty_store::{Fault, Step};
 use tempfile::TempDir;
 
+use super::restorable::Restorable;
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -19,7 +16,7 @@ async fn an_engine_waits_for_its_store_and_answers_nothing_before() {
     let store = FaultyStore::new(Arc::new(MemoryStore::default()));
     store.set_away(true);
     let rig = Rig::launch(store, |_| {});
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     assert!(matches!(rig.handle.standing().phase, Phase::Loading { .. }));
     let refused = rig.register("a", 1).await.unwrap_err();
     assert!(matches!(refused, SubmitError::NotActive(Phase::Loading { .. })), "{refused}");
@@ -292,83 +289,5 @@ async fn revisions_and_ids_of_a_later_tenure_are_above_all_before() {
         assert!(next.0 > last.0 && next.1 > last.1, "{next:?} after {last:?}");
         last = next;
         rig.stop_and_compare().await;
-    }
-}
-
-/// A store whose data can be exchanged under the engine, as a restore from a backup does.
-pub(super) struct Restorable(Mutex<Arc<dyn Store>>);
-
-impl Restorable {
-    pub(super) fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(store)))
-    }
-
-    pub(super) fn replace(&self, store: Arc<dyn Store>) {
-        *self.0.lock().unwrap() = store;
-    }
-
-    fn now(&self) -> Arc<dyn Store> {
-        Arc::clone(&self.0.lock().unwrap())
-    }
-}
-
-impl Store for Restorable {
-    fn describe(&self) -> Description {
-        self.now().describe()
-    }
-
-    fn acquire<'a>(&'a self, owner: &'a Owner) -> BoxFuture<'a, Result<Tenure, AcquireError>> {
-        let store = self.now();
-        async move { store.acquire(owner).await }.boxed()
-    }
-
-    fn renew<'a>(&'a self, tenure: &'a Tenure) -> BoxFuture<'a, Result<Renewal, CommitError>> {
-        let store = self.now();
-        async move { store.renew(tenure).await }.boxed()
-    }
-
-    fn release<'a>(&'a self, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), CommitError>> {
-        let store = self.now();
-        async move { store.release(tenure).await }.boxed()
-    }
-
-    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreFault>> {
-        let store = self.now();
-        async move { store.load().await }.boxed()
-    }
-
-    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), CommitError>> {
-        let store = self.now();
-        async move { store.commit(batch).await }.boxed()
-    }
-
-    fn write_health<'a>(
-        &'a self,
-        tenure: &'a Tenure,
-        writes: Vec<HealthWrite>,
-        audit: Vec<AuditEntry>,
-    ) -> BoxFuture<'a, Result<(), CommitError>> {
-        let store = self.now();
-        async move { store.write_health(tenure, writes, audit).await }.boxed()
-    }
-
-    fn rewrite<'a>(
-        &'a self,
-        tenure: &'a Tenure,
-        pods: Vec<Arc<Pod>>,
-        audit: Vec<AuditEntry>,
-    ) -> BoxFuture<'a, Result<Uuid, CommitError>> {
-        let store = self.now();
-        async move { store.rewrite(tenure, pods, audit).await }.boxed()
-    }
-
-    fn prune_audit<'a>(
-        &'a self,
-        tenure: &'a Tenure,
-        before: Timestamp,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<usize, CommitError>> {
-        let store = self.now();
-        async move { store.prune_audit(tenure, before, limit).await }.boxed()
     }
 }

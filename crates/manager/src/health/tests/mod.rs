@@ -2,7 +2,9 @@
 //! the other files use it, or the schedule alone, or real sockets (`network`).
 
 mod faults;
+mod network;
 mod removal;
 mod rhythm;
+mod tls;
 mod verdicts;
 mod world;

@@ -189,16 +189,16 @@ impl World {
 
     /// Waits for a condition; fails when it does not hold within ten minutes of paused time.
     pub(super) async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        for _ in 0..600_000 {
+        for _ in 0..120_000 {
             if holds() {
                 return;
             }
-            sleep(Duration::from_millis(1)).await;
+            sleep(Duration::from_millis(5)).await;
         }
         panic!("never: {what}");
     }
 
-    /// Waits until a pod has a status; returns how long that took, to the millisecond.
+    /// Waits until a pod has a status; returns how long that took, to some milliseconds.
     pub(super) async fn until_status(&self, pod: &str, status: Status) -> Duration {
         let begun = self.now();
         self.until(&format!("{pod} {status}"), || self.status(pod) == Some(status)).await;
