@@ -132,7 +132,7 @@ pub(crate) fn serve(options: &BareOptions) -> anyhow::Result<()> {
 }
 
 /// Standard input ends when the parent does, however it died; then so does this process.
-fn end_with_parent() {
+pub(crate) fn end_with_parent() {
     let mut byte = [0];
     while matches!(io::stdin().read(&mut byte), Ok(1)) {}
     std::process::exit(0);

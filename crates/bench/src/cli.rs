@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
-use crate::workload::ChangedField;
+use crate::{farm::Shares, workload::ChangedField};
 
 /// Measures a governance manager beside a bare server of the same answers, in one run.
 #[derive(Debug, Parser)]
@@ -29,9 +29,14 @@ pub(crate) enum Command {
     Read(ReadOptions),
     /// Start of a filled and of an empty manager: time until ready, memory, rows found.
     Restart(RestartOptions),
+    /// Notifications of one change to many subscribers, also badly behaved ones.
+    Fanout(FanoutOptions),
     /// The ceiling, as the other commands start it.
     #[command(hide = true)]
     Bare(BareOptions),
+    /// The subscribers, as `fanout` starts them.
+    #[command(hide = true)]
+    Farm(FarmOptions),
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +111,40 @@ pub(crate) struct RestartOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct FanoutOptions {
+    /// Subscribers of one service.
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=100_000))]
+    pub(crate) subscribers: u32,
+    /// Changes, each followed by the bare client; medians are reported.
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=99))]
+    pub(crate) rounds: u32,
+    /// Subscribers that answer after 4.9 s, in every other round of a second part.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) slow: u32,
+    /// Subscribers that answer 500.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) failing: u32,
+    /// Subscribers that never answer.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) hanging: u32,
+    #[command(flatten)]
+    pub(crate) manager: ManagerOptions,
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+}
+
+impl FanoutOptions {
+    /// How many subscribers behave badly in the second part; never all of them.
+    pub(crate) fn shares(&self) -> Shares {
+        let most = self.subscribers - 1;
+        let hanging = self.hanging.min(most);
+        let failing = self.failing.min(most - hanging);
+        let slow = self.slow.min(most - hanging - failing);
+        Shares { hanging, failing, slow }
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct FleetOptions {
     /// Pods of each service.
     #[arg(long, default_value_t = 10, value_parser = value_parser!(u32).range(1..=10_000))]
@@ -157,6 +196,14 @@ pub(crate) struct BareOptions {
     /// A JSON object: the body of `GET /services/{service}` by service.
     #[arg(long)]
     pub(crate) answers: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) until_stdin_closes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FarmOptions {
+    #[arg(long)]
+    pub(crate) subscribers: u32,
     #[arg(long)]
     pub(crate) until_stdin_closes: bool,
 }

@@ -5,6 +5,7 @@
 
 mod bare;
 mod cli;
+mod farm;
 mod histogram;
 mod load;
 mod manager;
@@ -43,6 +44,8 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<bool> {
     let output: &OutputOptions = match command {
         Command::Bare(options) => return bare::serve(options).map(|()| true),
+        Command::Farm(options) => return farm::serve(options).map(|()| true),
+        Command::Fanout(options) => &options.output,
         Command::Register(options) => &options.load.output,
         Command::Read(options) => &options.load.output,
         Command::Restart(options) => &options.output,

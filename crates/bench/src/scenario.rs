@@ -3,6 +3,7 @@
 //! Invariants: contenders are measured alternately within a round, never at the same time; a
 //! registry is filled without a single refusal, or nothing is measured.
 
+mod fanout;
 mod read;
 mod register;
 mod restart;
@@ -29,7 +30,8 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<Report> {
         Command::Register(options) => register::run(options).await,
         Command::Read(options) => read::run(&options.load).await,
         Command::Restart(options) => restart::run(options).await,
-        Command::Bare(_) => bail!("the ceiling is no scenario"),
+        Command::Fanout(options) => fanout::run(options).await,
+        Command::Bare(_) | Command::Farm(_) => bail!("a part of a scenario is none"),
     }
 }
 

@@ -6,6 +6,9 @@
 
 mod rfc3339;
 
+use std::sync::Arc;
+
+use governance_domain::ordered::OrderedSet;
 use governance_domain::{Pod, Provider, ProviderFilter, Status, Subscription, Timestamp};
 
 /// Bytes of a pod with one provider in a summary, rounded up: to reserve room once.
@@ -45,10 +48,41 @@ impl<'a> View<'a> {
     }
 }
 
+/// Pods whose memory is visited ahead of writing them.
+const AHEAD_MAX: usize = 32;
+
+/// Visits what the first pods consist of, layer by layer, so that the processor fetches the pods of
+/// a layer from memory together. In a large registry nothing of a service is in the cache, and
+/// writing pod after pod would wait for each piece of each pod in turn: measured at 100,000 pods,
+/// that was half of what reading a service costs.
+pub fn fetch_ahead(pods: &OrderedSet<Arc<Pod>>) {
+    let ahead = || pods.iter().take(AHEAD_MAX);
+    let visit = |addresses: usize| _ = std::hint::black_box(addresses);
+    visit(ahead().fold(0, |seen, pod| seen ^ Arc::as_ptr(&pod.content).addr()));
+    visit(ahead().fold(0, |seen, pod| {
+        let content = &pod.content;
+        let names = first_byte(pod.key.pod.as_str()) ^ first_byte(pod.key.service.as_str());
+        seen ^ names ^ content.providers.as_ptr().addr() ^ content.notification_url.len()
+    }));
+    visit(ahead().fold(0, |seen, pod| {
+        let content = &pod.content;
+        let urls = first_byte(&content.health_check_url) ^ first_byte(&content.notification_url);
+        let hosts = content.providers.iter().fold(0, |seen, p| seen ^ p.host.as_ptr().addr());
+        seen ^ urls ^ hosts
+    }));
+    visit(ahead().fold(0, |seen, pod| {
+        seen ^ pod.content.providers.iter().fold(0, |seen, p| seen ^ first_byte(&p.host))
+    }));
+}
+
+fn first_byte(text: &str) -> usize {
+    text.as_bytes().first().map_or(0, |byte| usize::from(*byte))
+}
+
 /// Writes `[…]` with each pod as other pods see it: name, status, providers.
 pub fn write_summaries<'p>(
     out: &mut Vec<u8>,
-    pods: impl Iterator<Item = &'p std::sync::Arc<Pod>>,
+    pods: impl Iterator<Item = &'p Arc<Pod>>,
     view: View<'_>,
 ) {
     write_list(out, pods.filter(|pod| view.shows(pod)), |out, pod| {
@@ -140,7 +174,7 @@ pub fn write_number(out: &mut Vec<u8>, number: u64) {
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
     // Hardly any text has something to escape. Looking at all bytes without leaving early is
     // several at a time for the processor, which matters: most of an answer is texts.
-    let is_special = |byte: &u8| (*byte < b' ') | (*byte == b'"') | (*byte == b'\\');
+    let is_special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
     if text.as_bytes().iter().fold(false, |found, byte| found | is_special(byte)) {
         return write_scalar(out, text);
     }
@@ -161,7 +195,7 @@ pub fn write_time(out: &mut Vec<u8>, at: Timestamp) {
 pub fn time_text(at: Timestamp) -> String {
     let mut out = Vec::with_capacity(32);
     rfc3339::write(&mut out, at.as_micros());
-    String::from_utf8(out).expect("digits and separators are ASCII")
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[inline]

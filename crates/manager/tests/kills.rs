@@ -12,12 +12,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use governance_testkit::http::{Client, Wire, request};
 use governance_testkit::manager::{ManagerProcess, PATIENCE};
+use governance_testkit::sqlite_shell::{LockHolder, query};
 use governance_testkit::wait::until;
 use serde_json::{Value, json};
 
@@ -86,17 +86,8 @@ fn shown_states(manager: &ManagerProcess) -> BTreeMap<String, u64> {
 }
 
 fn stored_states(data_dir: &Path) -> BTreeMap<String, u64> {
-    let shell = Command::new("sqlite3")
-        .args(["-json", "-readonly"])
-        .arg(data_dir.join("governance.db"))
-        .arg("SELECT pod_name, health_check_url, providers FROM services")
-        .output()
-        .expect("these tests need the sqlite3 shell (Debian package sqlite3)");
-    assert!(shell.status.success(), "{}", String::from_utf8_lossy(&shell.stderr));
-    let rows: Vec<Value> = match shell.stdout.as_slice() {
-        [] => Vec::new(),
-        json => serde_json::from_slice(json).unwrap(),
-    };
+    let sql = "SELECT pod_name, health_check_url, providers FROM services";
+    let rows = query(&data_dir.join("governance.db"), sql);
     states(rows.iter().map(|row| {
         let text = |field: &str| row[field].as_str().unwrap();
         (
@@ -247,41 +238,25 @@ fn commands_that_the_queue_has_no_room_for_are_refused_and_not_applied() {
         .set("HEALTH_CHECK_INTERVAL", "24h")
         .start();
     let file = manager.settings().data_dir().join("governance.db");
-    let mut holder = Command::new("sqlite3")
-        .args(["-cmd", ".timeout 5000"])
-        .arg(&file)
-        .arg("BEGIN IMMEDIATE;\n.shell sleep 3\nROLLBACK;\n")
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("these tests need the sqlite3 shell (Debian package sqlite3)");
+    let holder = LockHolder::start(&file);
     let mut books: Vec<Book> = (0..32)
         .map(|client| BTreeMap::from([(format!("pod-{client}"), Entry::default())]))
         .collect();
-    let refused = AtomicUsize::new(0);
+    let (refused, acknowledged) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for book in &mut books {
-            let (manager, refused) = (&manager, &refused);
-            scope.spawn(move || {
-                let mut client = manager.client();
-                for number in 1..20 {
-                    let (pod, entry) = book.iter_mut().next().unwrap();
-                    let body = registration(pod, number);
-                    let answer = client.call("POST", "/register", Some(&body)).unwrap();
-                    match answer.status {
-                        200 => *entry = Entry { acknowledged: Some(number), possible: Vec::new() },
-                        503 => {
-                            assert!(answer.header("retry-after").is_some(), "{answer:?}");
-                            refused.fetch_add(1, Ordering::Relaxed);
-                        }
-                        504 => entry.possible.push(Some(number)),
-                        other => panic!("{other} is no answer to this: {answer:?}"),
-                    }
-                }
-            });
+            let (manager, counts, stop) = (&manager, (&refused, &acknowledged), &stop);
+            scope.spawn(move || insist(manager, book, counts, stop));
         }
+        let reaches =
+            |count: &AtomicUsize, goal| until(PATIENCE, || count.load(Ordering::Relaxed) >= goal);
+        let is_refused = reaches(&refused, 200);
+        holder.let_go();
+        let is_served = reaches(&acknowledged, 200);
+        stop.store(true, Ordering::Relaxed);
+        assert!(is_refused && is_served, "{}", manager.log_text());
     });
-    holder.wait().unwrap();
-    assert!(refused.load(Ordering::Relaxed) > 0, "nothing was refused");
     // What is of unknown outcome is decided once the store answers again.
     let body = registration("settled", 1);
     let is_settled = until(Duration::from_secs(20), || {
@@ -293,4 +268,33 @@ fn commands_that_the_queue_has_no_room_for_are_refused_and_not_applied() {
     assert_eq!(shown, stored_states(&manager.settings().data_dir()));
     shown.remove("settled");
     compare(&mut books, &shown, 0);
+}
+
+/// Registers the book's one pod with always new content, whatever the answers are.
+fn insist(
+    manager: &ManagerProcess,
+    book: &mut Book,
+    (refused, acknowledged): (&AtomicUsize, &AtomicUsize),
+    stop: &AtomicBool,
+) {
+    let mut client = manager.client();
+    let (pod, entry) = book.iter_mut().next().unwrap();
+    for number in 1.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let answer = client.call("POST", "/register", Some(&registration(pod, number))).unwrap();
+        match answer.status {
+            200 => {
+                *entry = Entry { acknowledged: Some(number), possible: Vec::new() };
+                acknowledged.fetch_add(1, Ordering::Relaxed);
+            }
+            503 => {
+                assert!(answer.header("retry-after").is_some(), "{answer:?}");
+                refused.fetch_add(1, Ordering::Relaxed);
+            }
+            504 => entry.possible.push(Some(number)),
+            other => panic!("{other} is no answer to this: {answer:?}"),
+        }
+    }
 }

@@ -17,7 +17,7 @@ use governance_testkit::http::Client;
 use governance_testkit::manager::{ManagerProcess, PATIENCE};
 use governance_testkit::postgres::{Cluster, Shutdown};
 use governance_testkit::wait::until;
-use postgres_common::{DATABASE, manager, registration, shown_states, stored_states};
+use postgres_common::{DATABASE, Gate, manager, registration, shown_states, stored_states};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// A refusal comes at the latest so long after `REQUEST_TIMEOUT`.
@@ -99,27 +99,69 @@ fn read(manager: &ManagerProcess, seen: &Seen) {
 }
 
 #[test]
-fn an_outage_costs_no_read_and_only_writes_that_cannot_wait() {
+fn a_server_that_ends_and_starts_costs_no_read_and_only_writes_that_cannot_wait() {
     let mut cluster = Cluster::start().unwrap();
     let manager = manager(cluster.address()).set("REQUEST_TIMEOUT", "3s").start();
+    assert_survives_an_outage(&manager, |is_away| {
+        if is_away {
+            cluster.stop(Shutdown::Immediate).unwrap();
+        } else {
+            cluster.start_again().unwrap();
+        }
+    });
+    assert_eq!(shown_states(&manager), stored_states(&cluster), "memory and table");
+}
+
+#[test]
+fn a_network_that_swallows_everything_costs_no_read_and_only_writes_that_cannot_wait() {
+    let cluster = Cluster::start().unwrap();
+    let gate = Gate::before(&cluster);
+    let manager = manager(gate.proxy.address).set("REQUEST_TIMEOUT", "3s").start();
+    assert_survives_an_outage(&manager, |is_away| {
+        if is_away { gate.proxy.black_hole() } else { gate.proxy.clear() }
+    });
+    assert_eq!(shown_states(&manager), stored_states(&cluster), "memory and table");
+}
+
+#[test]
+fn a_server_of_a_list_that_falls_silent_is_left_for_the_next_one() {
+    let cluster = Cluster::start().unwrap();
+    let gate = Gate::before(&cluster);
+    // Two ways to one server, as to a primary and the one that took its place.
+    let hosts = format!("{},{}", gate.proxy.address, cluster.address());
+    let manager = manager(cluster.address()).set("DB_HOST", hosts).start();
+    let mut number = 0;
+    let mut register = || {
+        number += 1;
+        let body = registration("first", number);
+        manager.client().call("POST", "/register", Some(&body)).unwrap().status
+    };
+    assert_eq!(register(), 200);
+    gate.proxy.black_hole();
+    assert!(until(PATIENCE, || register() == 200), "{}", manager.log_text());
+    assert_eq!(shown_states(&manager), stored_states(&cluster), "memory and table");
+}
+
+/// Changes whether the database is away, under load, and looks at what it cost.
+#[track_caller]
+fn assert_survives_an_outage(manager: &ManagerProcess, mut make_away: impl FnMut(bool)) {
     let first = manager.client().call("POST", "/register", Some(&registration("first", 1)));
     assert_eq!(first.unwrap().status, 200);
     let seen = Seen::default();
     let (away, back) = std::thread::scope(|scope| {
         let _bell = Bell(&seen);
         for name in 0..16 {
-            let (manager, seen) = (&manager, &seen);
+            let seen = &seen;
             scope.spawn(move || write(manager, name, seen));
         }
-        let (reader, seen) = (&manager, &seen);
-        scope.spawn(move || read(reader, seen));
+        scope.spawn(|| read(manager, &seen));
         assert!(until(PATIENCE, || seen.count(|write| write.status == 200) > 100));
         let away = Instant::now();
-        cluster.stop(Shutdown::Immediate).unwrap();
+        make_away(true);
         // The outage itself: nothing to wait for but its end.
         until(OUTAGE, || false);
         assert_eq!(manager.client().get("/ready").json()["writes"], "unavailable");
-        cluster.start_again().unwrap();
+        make_away(false);
         let back = Instant::now();
         let is_well =
             until(PATIENCE, || seen.count(|write| write.status == 200 && write.began > back) > 100);
@@ -128,8 +170,7 @@ fn an_outage_costs_no_read_and_only_writes_that_cannot_wait() {
     });
     assert_writes(&seen, away, back);
     assert!(seen.reads.load(Ordering::Relaxed) > 100, "reads went on");
-    let shown = shown_states(&manager);
-    assert_eq!(shown, stored_states(&cluster), "memory and table");
+    let shown = shown_states(manager);
     for write in &*seen.writes.lock().unwrap() {
         match write.status {
             200 => assert!(shown.contains_key(&write.pod), "acknowledged and gone: {write:?}"),

@@ -107,6 +107,38 @@ fn rows_and_sequence_of_the_same_epoch_that_went_back_are_written_again() {
 }
 
 #[test]
+fn a_standby_leaves_a_database_that_went_back_to_the_one_that_can_mend_it() {
+    let cluster = Cluster::start().unwrap();
+    let active = manager(cluster.address()).start();
+    register(&active, 0..20);
+    let standby = manager(cluster.address()).launch();
+    standby
+        .wait_for_log(|line| line["message"].as_str().is_some_and(|text| text.contains("standby")));
+    // What the standby saw last is what everybody was told.
+    let seen = "UPDATE governance_lease SET standby_seen_at = NULL";
+    cluster.sql(DATABASE, seen).unwrap();
+    let is_seen = "SELECT standby_seen_at IS NOT NULL FROM governance_lease";
+    assert!(until(PATIENCE, || cluster.sql(DATABASE, is_seen).unwrap() == "t"));
+    assert_restores(&active, &cluster, || {
+        // A copy of an hour ago: its lease is over, and anybody's.
+        let loss = "DELETE FROM services WHERE pod_name LIKE 'pod-1%'; \
+                    DELETE FROM governance_pods WHERE service_key LIKE '%:pod-1%'; \
+                    UPDATE governance_lease SET sequence = sequence - 11, \
+                        expires_at = clock_timestamp() - interval '1 hour'";
+        cluster.sql(DATABASE, loss).unwrap();
+    });
+    let is_standby = until(PATIENCE, || {
+        standby.client().get("/ready").json()["active"] == active.address().to_string()
+    });
+    assert!(is_standby, "{}", standby.log_text());
+    let shown = shown_states(&active);
+    drop(active);
+    let has_taken_over = until(PATIENCE, || standby.client().get("/ready").status == 200);
+    assert!(has_taken_over, "{}", standby.log_text());
+    assert_eq!(shown_states(&standby), shown);
+}
+
+#[test]
 fn a_copy_of_an_earlier_epoch_in_place_of_the_database_is_written_again() {
     let cluster = Cluster::start().unwrap();
     let mut first = manager(cluster.address()).start();

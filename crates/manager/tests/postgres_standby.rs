@@ -225,6 +225,32 @@ fn a_lease_that_is_given_back_at_the_end_is_taken_at_once() {
 }
 
 #[test]
+fn of_managers_that_start_at_once_on_an_empty_server_one_is_active() {
+    let cluster = Cluster::start().unwrap();
+    let managers: Vec<ManagerProcess> = std::thread::scope(|scope| {
+        let start = || manager(cluster.address()).launch();
+        let starts: Vec<_> = (0..3).map(|_| scope.spawn(start)).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    let is_decided = until(PATIENCE, || {
+        let roles = managers.iter().map(|manager| health(manager)["role"].clone());
+        let mut roles: Vec<String> = roles.map(|role| role.as_str().unwrap().to_owned()).collect();
+        roles.sort();
+        roles == ["active", "standby", "standby"]
+    });
+    let logs = || managers.iter().map(ManagerProcess::log_text).collect::<Vec<_>>().join("\n\n");
+    assert!(is_decided, "{}", logs());
+    let (active, standbys): (Vec<_>, Vec<_>) =
+        managers.iter().partition(|manager| readiness(manager) == Some(200));
+    for standby in standbys {
+        assert_is_standby(standby, active[0]);
+    }
+    let mut clients = Clients::new(CONNECTIONS);
+    clients.work_during(active[0].address(), |progress| progress.wait_for_more(CHANGES, active[0]));
+    clients.compare(active[0], &cluster);
+}
+
+#[test]
 fn a_manager_that_crashed_takes_its_own_lease_back_at_once() {
     let cluster = Cluster::start().unwrap();
     let first = manager(cluster.address()).start();

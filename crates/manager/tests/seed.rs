@@ -7,11 +7,10 @@
     reason = "a panic is how a test fails, also in its helpers"
 )]
 
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use governance_testkit::manager::{ManagerBuilder, ManagerProcess, PATIENCE};
+use governance_testkit::sqlite_shell::{LockHolder, query};
 use governance_testkit::wait::until;
 use serde_json::{Value, json};
 
@@ -68,21 +67,8 @@ const EIR: &str = r#"{
     "subscriptions": []
   }"#;
 
-/// What the `sqlite3` shell prints, as a list of rows.
-#[track_caller]
-fn shell(data_dir: &Path, query: &str) -> Vec<Value> {
-    let shell = Command::new("sqlite3")
-        .args(["-json", "-readonly"])
-        .arg(data_dir.join("governance.db"))
-        .arg(query)
-        .output()
-        .expect("these tests need the sqlite3 shell (Debian package sqlite3)");
-    let errors = String::from_utf8_lossy(&shell.stderr);
-    assert!(shell.status.success(), "{query}: {errors}");
-    if shell.stdout.is_empty() {
-        return Vec::new();
-    }
-    serde_json::from_slice(&shell.stdout).expect("sqlite3 -json prints JSON")
+fn shell(data_dir: &Path, sql: &str) -> Vec<Value> {
+    query(&data_dir.join("governance.db"), sql)
 }
 
 fn register_all(manager: &ManagerProcess) {
@@ -227,39 +213,6 @@ fn a_pod_that_was_never_checked_has_the_documented_time_and_a_removed_one_has_no
     assert!(agrees, "never checked is null here and 0001-01-01 there");
     client.send("DELETE", "/unregister?service_name=eir&pod_name=eir-pod-1");
     assert_eq!(shell(&data_dir, query), [] as [Value; 0], "the row went with the answer");
-}
-
-/// A shell that holds the write lock of the file until it is dropped.
-struct LockHolder(Child);
-
-impl LockHolder {
-    fn start(file: &Path) -> Self {
-        let mut shell = Command::new("sqlite3")
-            .arg(file)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("these tests need the sqlite3 shell (Debian package sqlite3)");
-        let input = shell.stdin.as_mut().unwrap();
-        input.write_all(b".timeout 5000\nBEGIN IMMEDIATE;\nSELECT 'held';\n").unwrap();
-        let mut line = String::new();
-        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "held\n");
-        Self(shell)
-    }
-
-    fn let_go(mut self) {
-        self.0.stdin.take().unwrap().write_all(b"ROLLBACK;\n").unwrap();
-        assert!(self.0.wait().unwrap().success());
-    }
-}
-
-impl Drop for LockHolder {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //!
 //! Blocking, with a deadline on every wait. Not here: TLS, redirects, HTTP/2, any retry.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -13,8 +14,11 @@ use serde_json::Value;
 /// How long an answer may take unless a test says otherwise.
 pub const ANSWER_MAX: Duration = Duration::from_secs(20);
 
+/// Characters of a body in a message.
+const SHOWN_MAX: usize = 1_000;
+
 /// One answer of the server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
@@ -22,6 +26,14 @@ pub struct Answer {
     pub headers: Vec<(String, String)>,
     /// The body, with any chunking taken off.
     pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Answer {
+    /// For messages of tests: the body as text, not all of a long one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body: String = String::from_utf8_lossy(&self.body).chars().take(SHOWN_MAX).collect();
+        write!(f, "{} {:?} {body}", self.status, self.headers)
+    }
 }
 
 impl Answer {

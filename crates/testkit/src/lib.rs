@@ -1,7 +1,7 @@
 //! Doubles and drivers for tests, of no use to a running system: it is a dev-dependency only.
 //!
 //! Beside doubles of what the engine is given: the real program as a process (`manager`), and a
-//! client that speaks HTTP byte by byte (`http`); a throw-away PostgreSQL (`postgres`), a TCP proxy
+//! client that speaks HTTP byte by byte (`http`); the shell on its file (`sqlite_shell`); a throw-away PostgreSQL (`postgres`), a TCP proxy
 //! that misbehaves on command (`proxy`), and certificates (`certificates`).
 
 pub mod certificates;
@@ -10,4 +10,5 @@ pub mod http;
 pub mod manager;
 pub mod postgres;
 pub mod proxy;
+pub mod sqlite_shell;
 pub mod wait;

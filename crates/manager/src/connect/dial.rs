@@ -77,8 +77,10 @@ impl Dialer {
             )),
             Err(_elapsed) => Err(Fault::ours(
                 OwnFaultKind::Resolver,
-                format!("name {name} could not be looked up: no name server answered within {}",
-                    super::spell(limit)),
+                format!(
+                    "name {name} could not be looked up: no name server answered within {}",
+                    super::spell(limit)
+                ),
             )),
         }
     }

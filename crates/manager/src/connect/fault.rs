@@ -117,7 +117,11 @@ impl Fault {
                 Self::ours(OwnFaultKind::Route, "the network of this machine is down")
             }
             Some(
-                Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::PERM | Errno::INVAL
+                Errno::NETUNREACH
+                | Errno::HOSTUNREACH
+                | Errno::ACCESS
+                | Errno::PERM
+                | Errno::INVAL
                 | Errno::AFNOSUPPORT,
             ) if is_immediate => {
                 Self::ours(OwnFaultKind::Route, format!("no route from this machine to {address}"))
@@ -171,7 +175,11 @@ mod tests {
 
     fn fault(errno: Errno, is_immediate: bool) -> Fault {
         let address = IpAddr::from([10, 0, 0, 1]);
-        Fault::of_connect(&io::Error::from_raw_os_error(errno.raw_os_error()), address, is_immediate)
+        Fault::of_connect(
+            &io::Error::from_raw_os_error(errno.raw_os_error()),
+            address,
+            is_immediate,
+        )
     }
 
     #[test]
@@ -186,10 +194,7 @@ mod tests {
             (Errno::PERM, OwnFaultKind::Route),
         ] {
             let fault = fault(errno, true);
-            assert!(
-                matches!(&fault, Fault::Ours(own) if own.kind == kind),
-                "{errno:?}: {fault:?}"
-            );
+            assert!(matches!(&fault, Fault::Ours(own) if own.kind == kind), "{errno:?}: {fault:?}");
         }
     }
 
@@ -204,6 +209,9 @@ mod tests {
     #[test]
     fn durations_are_shown_as_the_configuration_writes_them() {
         let shown = |millis| spell(Duration::from_millis(millis)).to_string();
-        assert_eq!((shown(5_000), shown(1_500), shown(250)), ("5s".into(), "1.5s".into(), "250ms".into()));
+        assert_eq!(
+            (shown(5_000), shown(1_500), shown(250)),
+            ("5s".into(), "1.5s".into(), "250ms".into())
+        );
     }
 }

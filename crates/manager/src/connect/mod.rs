@@ -15,7 +15,6 @@ mod trust;
 #[cfg(test)]
 mod tests;
 
-
 pub use dial::Dialer;
 pub use fault::{Fault, OwnFault, OwnFaultKind, Spell, spell};
 pub use policy::Policy;

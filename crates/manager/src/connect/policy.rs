@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn link_local_multicast_and_broadcast_are_denied_by_default() {
-        for address in ["fe80::1", "febf::1", "ff02::1", "224.0.0.1", "239.1.2.3", "255.255.255.255"]
+        for address in
+            ["fe80::1", "febf::1", "ff02::1", "224.0.0.1", "239.1.2.3", "255.255.255.255"]
         {
             assert!(!default_policy().permits(address.parse().unwrap()), "{address}");
         }
@@ -128,8 +129,18 @@ mod tests {
     #[test]
     fn loopback_unspecified_and_private_addresses_are_allowed_by_default() {
         for address in [
-            "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "192.168.1.1", "172.16.0.1",
-            "100.64.0.1", "::1", "::", "fd00::1", "2001:db8::1", "::ffff:10.0.0.1",
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "10.0.0.1",
+            "192.168.1.1",
+            "172.16.0.1",
+            "100.64.0.1",
+            "::1",
+            "::",
+            "fd00::1",
+            "2001:db8::1",
+            "::ffff:10.0.0.1",
         ] {
             assert!(default_policy().permits(address.parse().unwrap()), "{address}");
         }

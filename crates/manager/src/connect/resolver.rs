@@ -119,8 +119,7 @@ impl State {
 }
 
 fn build(config: ResolverConfig, options: ResolverOpts) -> Option<TokioResolver> {
-    let mut builder =
-        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     *builder.options_mut() = options;
     let options = builder.options_mut();
     options.cache_size = CACHE_MAX;
@@ -128,10 +127,7 @@ fn build(config: ResolverConfig, options: ResolverOpts) -> Option<TokioResolver>
     options.timeout = options.timeout.min(SERVER_WAIT_MAX);
     options.max_active_requests = LOOKUPS_MAX;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    builder
-        .build()
-        .inspect_err(|error| warn!(%error, "names cannot be resolved"))
-        .ok()
+    builder.build().inspect_err(|error| warn!(%error, "names cannot be resolved")).ok()
 }
 
 impl Resolve for SystemResolver {

@@ -108,7 +108,10 @@ fn words(error: &rustls::Error) -> String {
         }
         CertificateError::NotValidYet => "certificate is not valid yet".to_owned(),
         CertificateError::NotValidYetContext { time, not_before } => {
-            format!("certificate is not valid before {} from now", rough(between(*time, *not_before)))
+            format!(
+                "certificate is not valid before {} from now",
+                rough(between(*time, *not_before))
+            )
         }
         CertificateError::NotValidForName => "certificate is for another name".to_owned(),
         CertificateError::NotValidForNameContext { expected, presented } => format!(

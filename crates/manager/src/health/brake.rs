@@ -73,7 +73,8 @@ impl Brake {
         if before == after {
             return;
         }
-        self.reference = self.reference + usize::from(after.reference) - usize::from(before.reference);
+        self.reference =
+            self.reference + usize::from(after.reference) - usize::from(before.reference);
         self.failing = self.failing + usize::from(after.failing) - usize::from(before.failing);
         self.judge();
     }

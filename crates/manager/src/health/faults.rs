@@ -51,8 +51,13 @@ impl Faults {
     pub(super) fn note_late(&mut self, lag: Duration, in_flight: usize, pods: usize, now: Tick) {
         if self.late.replace(now).is_none() {
             let late_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
-            warn!(late_ms, in_flight, pods, "health checks begin late: there are more than this \
-                machine can make, all are made less often");
+            warn!(
+                late_ms,
+                in_flight,
+                pods,
+                "health checks begin late: there are more than this \
+                machine can make, all are made less often"
+            );
         }
     }
 
@@ -60,9 +65,13 @@ impl Faults {
     pub(super) fn note_jam(&mut self, jam: Option<Jam>) {
         match jam {
             Some(Jam { reference, failing }) if !self.is_held => {
-                warn!(failing, of = reference, "more than half of the pods that were healthy two \
+                warn!(
+                    failing,
+                    of = reference,
+                    "more than half of the pods that were healthy two \
                     intervals ago are failing: none is removed until at most half of them are, \
-                    because the fault may lie between them and this manager");
+                    because the fault may lie between them and this manager"
+                );
             }
             None if self.is_held => info!("dead pods are removed again"),
             Some(_) | None => {}

@@ -31,7 +31,8 @@ impl Places {
     /// Half of what the process may open, within bounds.
     pub(super) fn of_this_process() -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let all = (descriptors.saturating_sub(DESCRIPTORS_LEFT) / 2).clamp(IN_FLIGHT_MIN, IN_FLIGHT_MAX);
+        let all =
+            (descriptors.saturating_sub(DESCRIPTORS_LEFT) / 2).clamp(IN_FLIGHT_MIN, IN_FLIGHT_MAX);
         Self::new(usize::try_from(all).unwrap_or(usize::MAX))
     }
 

@@ -23,5 +23,4 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-
 pub use task::{Health, HealthTask};

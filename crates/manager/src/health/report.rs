@@ -68,7 +68,6 @@ impl Report {
     }
 
     fn may_remove(&self) -> bool {
-        self.engine.queue_depth() < QUEUE_MAX
-            && self.engine.standing().writes == Writes::Available
+        self.engine.queue_depth() < QUEUE_MAX && self.engine.standing().writes == Writes::Available
     }
 }

@@ -308,8 +308,7 @@ impl Schedule {
             return None;
         }
         let sound = self.sound.first();
-        let suspect =
-            self.suspect.first().filter(|_| self.probing_suspect < self.places.suspects);
+        let suspect = self.suspect.first().filter(|_| self.probing_suspect < self.places.suspects);
         sound.into_iter().chain(suspect).min().copied()
     }
 
@@ -458,7 +457,9 @@ impl Schedule {
 
     /// Frees the slot of a pod that is gone and not being probed.
     fn release(&mut self, slot: u32) {
-        let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::take) else { return };
+        let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
         self.brake.change(Weight::of(&entry), Weight::default());
         self.leave(slot, false, entry.class, entry.wake);
         if let Ok(found) = self.index.find_entry(hash(&entry.key), |other| *other == slot) {
@@ -555,11 +556,7 @@ impl Round {
         entry.doing = Doing::Resting;
         // Who waited for a place waits a whole interval again: then all are asked equally often,
         // wherever their phases happen to lie. Who did not is back at its phase.
-        entry.due = if entry.is_late {
-            self.now.after(self.rhythm.interval)
-        } else {
-            self.phase
-        };
+        entry.due = if entry.is_late { self.now.after(self.rhythm.interval) } else { self.phase };
         let age = self.now.since(entry.registered);
         let is_new = !entry.is_veteran && !entry.streak.was_healthy() && age < FIRST_MINUTE;
         if let Some(step) = self.rhythm.first_minute.map(micros).filter(|_| is_new) {

@@ -330,10 +330,11 @@ impl HealthReader for Board {
             to: change.to,
             reason: change.reason.to_string(),
         });
-        let last_failure = entry.history.failure.as_deref().map(|(at, reason)| LastFailure {
-            at: *at,
-            reason: reason.to_string(),
-        });
+        let last_failure = entry
+            .history
+            .failure
+            .as_deref()
+            .map(|(at, reason)| LastFailure { at: *at, reason: reason.to_string() });
         let wait = i64::try_from(entry.wake.since(now).as_micros()).unwrap_or(i64::MAX);
         let next = Timestamp::from_micros(self.clock.now().as_micros().saturating_add(wait));
         Some(HealthHistory {

@@ -51,14 +51,15 @@ impl Filter {
         snapshot: &'a Snapshot,
         after: Option<&'a PodKey>,
     ) -> impl Iterator<Item = &'a Arc<Pod>> {
-        let first = (self.service.as_deref().unwrap_or_default(), "");
-        let start = after.map_or(first, |key| (key.service.as_str(), key.pod.as_str()).max(first));
-        snapshot
-            .registry
-            .pods_from(start.0, start.1)
-            .take_while(|pod| {
-                self.service.as_ref().is_none_or(|name| pod.key.service.as_str() == name)
-            })
+        let (service, pod) = after.map_or(("", ""), |key| (key.service.as_str(), key.pod.as_str()));
+        let registry = &snapshot.registry;
+        let named = self.service.as_deref().filter(|name| *name >= service);
+        let of_one = named.and_then(|name| registry.service(name)).into_iter().flat_map(move |s| {
+            s.pods.range_from(if s.name.as_str() == service { pod } else { "" })
+        });
+        let of_all = self.service.is_none().then(|| registry.pods_from(service, pod));
+        of_one
+            .chain(of_all.into_iter().flatten())
             .filter(move |pod| after != Some(&pod.key) && self.admits(pod))
     }
 

@@ -63,8 +63,11 @@ fn answer(state: &HttpState, asked: &Register, registered: &Registered) -> Vec<u
 }
 
 fn write_service(out: &mut Vec<u8>, snapshot: &Snapshot, service: &str, view: View<'_>) {
-    let pods = snapshot.registry.service(service).into_iter().flat_map(|found| found.pods.iter());
-    wire::write_summaries(out, pods, view);
+    let found = snapshot.registry.service(service);
+    if let Some(found) = found {
+        wire::fetch_ahead(&found.pods);
+    }
+    wire::write_summaries(out, found.into_iter().flat_map(|found| found.pods.iter()), view);
 }
 
 /// About how many bytes the answer takes, so that it is written without growing.

@@ -33,8 +33,11 @@ pub(super) async fn service(
     state.check_readable()?;
     let query = Query::new(query.as_deref());
     let (filter, page) = read_query(query, Some(service))?;
-    let listing = Listing::new(state.engine.snapshot(), filter, page);
-    Ok(answer(listing.into_pods()))
+    let snapshot = state.engine.snapshot();
+    if let Some(found) = snapshot.registry.service(filter.service.as_deref().unwrap_or_default()) {
+        wire::fetch_ahead(&found.pods);
+    }
+    Ok(answer(Listing::new(snapshot, filter, page).into_pods()))
 }
 
 pub(super) async fn pod(

@@ -1,9 +1,13 @@
 //! Who writes: taking, extending and giving back the lease, a single row whose epoch only grows.
 //!
 //! All times are the server's: managers need not agree on the time of day.
+//!
+//! INVARIANT: a standby that knows better does not take over a database that went back to an
+//! earlier state while the manager that was active may still write the loss back.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -21,6 +25,19 @@ pub(super) const LEASE: Duration = Duration::from_secs(5);
 const STANDBY_ALIVE: Duration = Duration::from_secs(15);
 /// Steps on the way to the lease may meet another manager's so often.
 const ATTEMPTS_MAX: u32 = 8;
+
+/// A standby that finds the lease in an earlier state than it saw leaves it alone for so long: the
+/// active manager holds what was lost.
+const RESTORE_GRACE: Duration = Duration::from_secs(15);
+
+/// The lease as a standby last saw it in another's hands; zeros if it never did.
+#[derive(Debug, Default)]
+pub(super) struct Sighting {
+    epoch: i64,
+    sequence: i64,
+    /// Since when the lease is in an earlier state than this.
+    doubted_since: Option<Instant>,
+}
 
 impl PostgresStore {
     pub(super) async fn take_lease(&self, owner: &Owner) -> Result<Tenure, AcquireError> {
@@ -73,17 +90,23 @@ impl PostgresStore {
         let address = &owner.address;
         for attempt in 1..=ATTEMPTS_MAX {
             let lease = LEASE.as_secs_f64();
-            let taken = self.ask(session, statements::TAKE_LEASE, &[&id, address, &lease]).await?;
+            let (epoch, sequence) = self.last_seen();
+            let parameters: [&(dyn ToSql + Sync); 5] = [&id, address, &lease, &epoch, &sequence];
+            let taken = self.ask(session, statements::TAKE_LEASE, &parameters).await?;
             if let Asked::Row(row) = taken {
+                *self.sighting() = Sighting::default();
                 let tenure = tenure(&row)
                     .map_err(|message| AcquireError::Unusable(StoreFault::new(message)))?;
                 return Ok(tenure);
             }
             let marked = self.ask(session, statements::MARK_STANDBY, &[&id]).await?;
             if let Asked::Row(row) = marked {
+                let (epoch, sequence) = state(&row, 1);
+                *self.sighting() = Sighting { epoch, sequence, doubted_since: None };
                 let address = row.try_get(0).unwrap_or_default();
                 return Err(AcquireError::Held { address });
             }
+            self.check_state(session).await?;
             // Neither ours to take nor another's: there is no row yet, or it ended just now.
             let registry_id = Uuid::new_v4().to_string();
             self.ask(session, statements::ADD_LEASE, &[&registry_id]).await?;
@@ -91,6 +114,37 @@ impl PostgresStore {
         }
         let message = "the lease could not be taken: several managers are after it";
         Err(AcquireError::Unavailable(StoreFault::new(message)))
+    }
+
+    fn sighting(&self) -> MutexGuard<'_, Sighting> {
+        self.sighting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last_seen(&self) -> (i64, i64) {
+        let sighting = self.sighting();
+        (sighting.epoch, sighting.sequence)
+    }
+
+    /// Fails while the lease is in an earlier state than was seen and somebody may mend that.
+    async fn check_state(&self, session: &Session) -> Result<(), AcquireError> {
+        let seen = self.last_seen();
+        let found = match self.ask(session, statements::READ_LEASE, &[]).await? {
+            Asked::Row(row) => state(&row, 0),
+            Asked::Nothing => (0, 0),
+        };
+        let mut sighting = self.sighting();
+        if found >= seen {
+            sighting.doubted_since = None;
+            return Ok(());
+        }
+        if sighting.doubted_since.get_or_insert_with(Instant::now).elapsed() < RESTORE_GRACE {
+            let message = "the database went back to an earlier state: waiting for the manager \
+                           that was active to write it back";
+            return Err(AcquireError::Unavailable(StoreFault::new(message)));
+        }
+        tracing::warn!("nobody wrote back what the database lost: taking over what is left");
+        *sighting = Sighting::default();
+        Ok(())
     }
 
     /// Sends a statement about the lease; one that met another transaction counts as "no row".
@@ -153,6 +207,11 @@ async fn guarded<T>(
         session.abandon();
     }
     done
+}
+
+/// Epoch and sequence, from that column on. What cannot be read counts as the lowest.
+fn state(row: &Row, first: usize) -> (i64, i64) {
+    (row.try_get(first).unwrap_or_default(), row.try_get(first + 1).unwrap_or_default())
 }
 
 fn tenure(row: &Row) -> Result<Tenure, String> {

@@ -37,6 +37,7 @@ use crate::{
     Store, StoreFault, Tenure,
 };
 use fault::Trouble;
+use lease::Sighting;
 use odd_keys::OddKeys;
 use session::{Purpose, Session};
 
@@ -55,6 +56,8 @@ pub struct PostgresStore {
     /// opposite order.
     gate: tokio::sync::RwLock<()>,
     odd_keys: Mutex<OddKeys>,
+    /// The lease as it was last seen in another's hands.
+    sighting: Mutex<Sighting>,
     /// Whether rows of earlier managers were put right since the process started.
     has_adopted: AtomicBool,
 }
@@ -68,6 +71,7 @@ impl PostgresStore {
             last_host: AtomicUsize::new(0),
             gate: tokio::sync::RwLock::new(()),
             odd_keys: Mutex::default(),
+            sighting: Mutex::default(),
             has_adopted: AtomicBool::new(false),
         }
     }
@@ -80,6 +84,9 @@ impl PostgresStore {
         }
         *slot = None;
         let first = self.last_host.load(Ordering::Relaxed);
+        // A caller may give up while a server is silent: the next one begins with another server,
+        // or nobody would ever get past the silent one.
+        self.last_host.store((first + 1) % self.settings.hosts.len().max(1), Ordering::Relaxed);
         let session = session::open(&self.settings, Purpose::Writing, first).await?;
         self.last_host.store(session.host_index, Ordering::Relaxed);
         let session = Arc::new(session);

@@ -18,6 +18,8 @@ use crate::StoreFault;
 
 /// One server has so long to take a connection, TLS and log-in included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A machine that is gone does not even say no: so long until the next one is asked.
+const TCP_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A peer that acknowledges nothing for so long is gone.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence before the first keep-alive probe, and between probes.
@@ -212,7 +214,7 @@ fn config(settings: &PostgresSettings, (host, port): (&str, u16), database: &str
         .user(&settings.user)
         .password(&settings.password)
         .application_name("telco-governance-manager")
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(TCP_CONNECT_TIMEOUT)
         .tcp_user_timeout(TCP_USER_TIMEOUT)
         .keepalives(true)
         .keepalives_idle(KEEPALIVE_IDLE)

@@ -58,20 +58,24 @@ pub(super) fn create_database(name: &str) -> String {
     format!("CREATE DATABASE {}", quoted(name))
 }
 
-/// Takes the lease if it is free, over, or our own already. Waits for whatever holds its row, so
-/// that the sequence it returns is final.
+/// Takes the lease if it is free, over, or our own already, unless it is in an earlier state than
+/// we saw in another's hands. Waits for whatever holds its row, so that the sequence it returns is
+/// final.
 pub(super) const TAKE_LEASE: &str = "
 UPDATE governance_lease
    SET owner = $1, address = $2, epoch = epoch + 1,
        expires_at = clock_timestamp() + $3::float8 * interval '1 second'
  WHERE id = 1 AND (owner = $1 OR expires_at <= clock_timestamp())
+   AND (epoch > $4::bigint OR epoch = $4::bigint AND sequence >= $5::bigint)
 RETURNING registry_id, epoch, sequence";
 
 /// Tells the holder that somebody would take over.
 pub(super) const MARK_STANDBY: &str = "
 UPDATE governance_lease SET standby_seen_at = clock_timestamp()
  WHERE id = 1 AND owner <> $1 AND expires_at > clock_timestamp()
-RETURNING address";
+RETURNING address, epoch, sequence";
+
+pub(super) const READ_LEASE: &str = "SELECT epoch, sequence FROM governance_lease WHERE id = 1";
 
 /// The lease's only row, held by nobody.
 pub(super) const ADD_LEASE: &str = "

@@ -1,6 +1,8 @@
 //! Tests of health: `world` has the real engine and loop with scripted pods on a paused clock;
 //! the other files use it, or the schedule alone, or real sockets (`network`).
 
+#![expect(clippy::unchecked_time_subtraction, reason = "a later moment less an earlier one")]
+
 mod faults;
 mod network;
 mod removal;

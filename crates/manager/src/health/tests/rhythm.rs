@@ -19,6 +19,13 @@ fn gaps(asked: &[Duration]) -> Vec<Duration> {
     asked.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
+#[track_caller]
+fn assert_even(gaps: &[Duration], expected: Duration) {
+    for gap in gaps {
+        assert_near(*gap, expected);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_new_pod_is_checked_at_once_and_then_at_its_phase_every_interval() {
     let world = World::new(settings()).await;
@@ -32,7 +39,7 @@ async fn a_new_pod_is_checked_at_once_and_then_at_its_phase_every_interval() {
     let gaps = gaps(&asked);
     assert!(gaps[0] <= SECOND * 30, "the first turn comes within an interval: {gaps:?}");
     assert!(gaps.len() >= 6);
-    gaps[1..].iter().for_each(|gap| assert_near(*gap, SECOND * 30));
+    assert_even(&gaps[1..], SECOND * 30);
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +93,7 @@ async fn a_pod_never_healthy_is_checked_every_five_seconds_in_its_first_minute()
     }
     let later = gaps(&asked[13..]);
     assert!(asked[13] - asked[12] <= SECOND * 30 && !later.is_empty());
-    later.iter().for_each(|gap| assert_near(*gap, SECOND * 30));
+    assert_even(&later, SECOND * 30);
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,7 +116,7 @@ async fn an_interval_below_five_seconds_holds_in_the_first_minute_too() {
     world.sets("a", Way::Refuse);
     world.register("a").await;
     sleep(SECOND * 60).await;
-    gaps(&world.asked("a"))[1..].iter().for_each(|gap| assert_near(*gap, interval));
+    assert_even(&gaps(&world.asked("a"))[1..], interval);
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,16 +275,17 @@ async fn pods_that_hang_delay_nobody_else() {
         world.register(&pod).await;
     }
     // Once all of them are known to hang, only their own checks are late.
-    world.until("all unhealthy", || {
-        (0..100).all(|n| world.status(&format!("hanging-{n}")) == Some(Status::Unhealthy))
-    })
-    .await;
+    world
+        .until("all unhealthy", || {
+            (0..100).all(|n| world.status(&format!("hanging-{n}")) == Some(Status::Unhealthy))
+        })
+        .await;
     world.forget_asked();
     sleep(SECOND * 300).await;
     for number in 0..5 {
         let asked = world.asked(&format!("well-{number}"));
         assert!(asked.len() >= 9, "{asked:?}");
-        gaps(&asked).iter().for_each(|gap| assert_near(*gap, SECOND * 30));
+        assert_even(&gaps(&asked), SECOND * 30);
     }
     let counts: Vec<usize> =
         (0..100).map(|number| world.asked(&format!("hanging-{number}")).len()).collect();
@@ -299,7 +307,8 @@ fn a_hundred_thousand_pods_take_less_than_200_bytes_each() {
 fn phases_of_many_pods_are_even() {
     let rules = StreakRules { retry: 3, failure_limit: 0 };
     let mut schedule = Schedule::new(Rhythm::new(&settings()), rules, Places::new(100_000));
-    let pods: Vec<_> = (0..30_000).map(|number| super::world::pod(&format!("pod-{number}"))).collect();
+    let pods: Vec<_> =
+        (0..30_000).map(|number| super::world::pod(&format!("pod-{number}"))).collect();
     schedule.load(pods.iter(), Tick::default());
     let mut due = Vec::new();
     for second in 1..=30 {

@@ -89,8 +89,7 @@ async fn the_history_tells_what_happened_in_an_operators_words() {
     let history = world.health.history(&key("a")).unwrap();
     let told: Vec<_> =
         history.changes.iter().map(|change| (change.to, change.reason.as_str())).collect();
-    let expected =
-        [(Status::Healthy, "HTTP 200"), (Status::Unhealthy, "connection refused")];
+    let expected = [(Status::Healthy, "HTTP 200"), (Status::Unhealthy, "connection refused")];
     assert_eq!(told, expected);
     assert_eq!(history.changes[1].from, Status::Healthy);
     assert_eq!(history.last_failure.as_ref().unwrap().reason, "connection refused");
@@ -98,14 +97,15 @@ async fn the_history_tells_what_happened_in_an_operators_words() {
     let pod = world.engine.snapshot().registry.pod_by(&key("a")).cloned().unwrap();
     assert_eq!(history.last_failure.unwrap().at, pod.last_health_check.unwrap());
     assert!(history.next_attempt.unwrap() > pod.last_health_check.unwrap());
-    world.until("in the audit", || {
-        world.store.audit().iter().any(|entry| {
-            entry.action == AuditAction::HealthStatusChange
-                && entry.details == "connection refused"
-                && entry.new_status == Some(Status::Unhealthy)
+    world
+        .until("in the audit", || {
+            world.store.audit().iter().any(|entry| {
+                entry.action == AuditAction::HealthStatusChange
+                    && entry.details == "connection refused"
+                    && entry.new_status == Some(Status::Unhealthy)
+            })
         })
-    })
-    .await;
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,5 +124,8 @@ async fn the_history_is_short_and_survives_a_new_registration() {
     let history = world.health.history(&key("a")).unwrap();
     assert_eq!(history.changes.len(), 8);
     assert_eq!(history.changes[6].reason, "registered again");
-    assert_eq!((history.changes[7].from, history.changes[7].to), (Status::Unknown, Status::Healthy));
+    assert_eq!(
+        (history.changes[7].from, history.changes[7].to),
+        (Status::Unknown, Status::Healthy)
+    );
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use governance_domain::{
-    Content, Pod, PodKey, PodName, Protocol, Provider, Register, RegistrationId, ServiceName, Status,
-    Timestamp, Unregister,
+    Content, Pod, PodKey, PodName, Protocol, Provider, Register, RegistrationId, ServiceName,
+    Status, Timestamp, Unregister,
 };
 use governance_store::memory::MemoryStore;
 use governance_store::{Owner, Store, Uuid};
