@@ -31,12 +31,20 @@ pub(crate) enum Command {
     Restart(RestartOptions),
     /// Notifications of one change to many subscribers, also badly behaved ones.
     Fanout(FanoutOptions),
+    /// Health checks of many pods: how late they begin, what they cost, how soon a death shows.
+    Health(HealthOptions),
     /// The ceiling, as the other commands start it.
     #[command(hide = true)]
     Bare(BareOptions),
     /// The subscribers, as `fanout` starts them.
     #[command(hide = true)]
     Farm(FarmOptions),
+    /// The pods, as `health` starts them.
+    #[command(hide = true)]
+    Pods(PodsOptions),
+    /// A minimal client that checks pods, as `health` starts it.
+    #[command(hide = true)]
+    Ask(AskOptions),
 }
 
 #[derive(Debug, Args)]
@@ -142,6 +150,77 @@ impl FanoutOptions {
         let slow = self.slow.min(most - hanging - failing);
         Shares { hanging, failing, slow }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthOptions {
+    /// Pods that are checked.
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) pods: u32,
+    /// Seconds between two checks of one pod.
+    #[arg(long, default_value = "30", value_parser = seconds)]
+    pub(crate) interval: Duration,
+    /// Length of the measurement; three intervals or more give sensible figures.
+    #[arg(long, default_value = "95", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+    #[command(flatten)]
+    pub(crate) shares: PodShares,
+    /// Pods of a service of their own that die after the measurement, and come back.
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(0..=1_000))]
+    pub(crate) deaths: u32,
+    /// Pairs of measurements, without the bad shares and with them, of what the others feel.
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u32).range(0..=99))]
+    pub(crate) pairs: u32,
+    #[command(flatten)]
+    pub(crate) manager: ManagerOptions,
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+}
+
+/// How many pods misbehave how; all others answer 200 at once.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct PodShares {
+    /// Pods that swallow every connection.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) black_hole: u32,
+    /// Pods on whose port nobody listens.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) refusing: u32,
+    /// Pods that accept and never answer.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) hanging: u32,
+    /// Pods that answer after two seconds.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) slow: u32,
+    /// Pods that answer 200 and 503 in turns of forty seconds.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) flapping: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PodsOptions {
+    #[arg(long)]
+    pub(crate) pods: u32,
+    #[command(flatten)]
+    pub(crate) shares: PodShares,
+    #[arg(long)]
+    pub(crate) until_stdin_closes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AskOptions {
+    #[arg(long)]
+    pub(crate) port: u16,
+    #[arg(long)]
+    pub(crate) first: u32,
+    #[arg(long)]
+    pub(crate) pods: u32,
+    #[arg(long)]
+    pub(crate) per_second: u32,
+    #[arg(long)]
+    pub(crate) seconds: u32,
+    #[arg(long)]
+    pub(crate) until_stdin_closes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,8 @@
 mod bare;
 mod cli;
 mod farm;
+mod farm_ask;
+mod farm_pods;
 mod histogram;
 mod load;
 mod manager;
@@ -45,6 +47,9 @@ fn run(command: &Command) -> anyhow::Result<bool> {
     let output: &OutputOptions = match command {
         Command::Bare(options) => return bare::serve(options).map(|()| true),
         Command::Farm(options) => return farm::serve(options).map(|()| true),
+        Command::Pods(options) => return farm_pods::serve(options).map(|()| true),
+        Command::Ask(options) => return farm_ask::run(options).map(|()| true),
+        Command::Health(options) => &options.output,
         Command::Fanout(options) => &options.output,
         Command::Register(options) => &options.load.output,
         Command::Read(options) => &options.load.output,

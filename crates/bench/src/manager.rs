@@ -77,6 +77,8 @@ pub(crate) struct Manager {
     program: PathBuf,
     store: StoreKind,
     log_level: String,
+    /// Further settings, which win over those that every measured manager has.
+    settings: Vec<(&'static str, String)>,
     starts: usize,
     pub(crate) address: SocketAddr,
     pub(crate) pid: Option<u32>,
@@ -85,6 +87,14 @@ pub(crate) struct Manager {
 impl Manager {
     /// Starts a manager with an empty registry and waits until it is ready.
     pub(crate) async fn start(options: &ManagerOptions) -> anyhow::Result<(Self, Duration)> {
+        Self::start_with(options, Vec::new()).await
+    }
+
+    /// The same, with further settings.
+    pub(crate) async fn start_with(
+        options: &ManagerOptions,
+        settings: Vec<(&'static str, String)>,
+    ) -> anyhow::Result<(Self, Duration)> {
         if options.store == StoreKind::Postgres {
             bail!(
                 "measuring on PostgreSQL comes later\nhint: use --store sqlite or memory, or start \
@@ -98,6 +108,7 @@ impl Manager {
             program,
             store: options.store,
             log_level: options.log_level.clone(),
+            settings,
             starts: 0,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             pid: None,
@@ -117,6 +128,7 @@ impl Manager {
             program: PathBuf::new(),
             store: StoreKind::Memory,
             log_level: String::new(),
+            settings: Vec::new(),
             starts: 0,
             address,
             pid,
@@ -148,6 +160,7 @@ impl Manager {
             .env("LOG_LEVEL", &self.log_level)
             .env("HEALTH_CHECK_INTERVAL", "24h")
             .env("NOTIFICATION_INTERVAL", "0")
+            .envs(self.settings.iter().map(|(name, value)| (*name, value)))
             .current_dir(home.path());
         let mut server = Server::spawn(command, log_path(home.path(), "manager", self.starts))
             .context("the manager cannot be measured")?;

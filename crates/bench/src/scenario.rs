@@ -4,6 +4,7 @@
 //! registry is filled without a single refusal, or nothing is measured.
 
 mod fanout;
+mod health;
 mod read;
 mod register;
 mod restart;
@@ -31,7 +32,8 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<Report> {
         Command::Read(options) => read::run(&options.load).await,
         Command::Restart(options) => restart::run(options).await,
         Command::Fanout(options) => fanout::run(options).await,
-        Command::Bare(_) | Command::Farm(_) => bail!("a part of a scenario is none"),
+        Command::Health(options) => health::run(options).await,
+        Command::Bare(_) | Command::Farm(_) | Command::Pods(_) | Command::Ask(_) => bail!("a part of a scenario is none"),
     }
 }
 

@@ -84,13 +84,13 @@ fn write(manager: &ManagerProcess, name: usize, seen: &Seen) {
 /// Reads as fast as it is answered; every one must be answered, and nothing may disappear.
 fn read(manager: &ManagerProcess, seen: &Seen) {
     let mut client = manager.client();
-    let mut last = 0;
+    let mut most = 0;
     while seen.goes_on() {
         let list = client.get("/services?limit=1");
         assert_eq!(list.status, 200, "{list:?}");
         let count = list.json()["count"].as_u64().unwrap();
-        assert!(count >= last, "{last} pods became {count}");
-        last = count;
+        assert!(count >= most, "{most} pods became {count}");
+        most = count;
         let beat = client.send("POST", "/heartbeat?service_name=service-2&pod_name=first");
         assert_eq!(beat.status, 200, "{beat:?}");
         assert_eq!(client.get("/ready").status, 200);

@@ -227,7 +227,7 @@ fn every_documented_line_of_psql_gives_the_expected_answer_without_during_and_af
 /// behind, so that they may differ for a moment.
 #[track_caller]
 fn assert_health(cluster: &Cluster, manager: &ManagerProcess) {
-    let mut last = (Vec::new(), Value::Null);
+    let mut newest = (Vec::new(), Value::Null);
     let agrees = until(PATIENCE, || {
         let mut rows = psql(cluster, HEALTH);
         rows.remove(0);
@@ -236,19 +236,16 @@ fn assert_health(cluster: &Cluster, manager: &ManagerProcess) {
         let list = manager.client().get("/services").json();
         let pods = list["services"].as_array().unwrap();
         assert_eq!(pods.len(), rows.len());
-        let is_same = |(row, pod): (&Vec<String>, &Value)| {
+        let agrees = rows.iter().all(|row| {
+            let pod =
+                pods.iter().find(|pod| pod["service_key"] == row[0]).expect("a row of no pod");
             let never = row[2].starts_with("0001-01-01 00:00:00");
             pod["status"] == row[1] && pod["last_health_check"].is_null() == never
-        };
-        let by_key = |row: &Vec<String>| {
-            pods.iter().find(|pod| pod["service_key"] == row[0]).map(|pod| (row.clone(), pod))
-        };
-        let pairs: Vec<_> = rows.iter().map(|row| by_key(row).expect("a row of no pod")).collect();
-        let agrees = pairs.iter().all(|(row, pod)| is_same((row, pod)));
-        last = (rows, list);
+        });
+        newest = (rows, list);
         agrees
     });
-    assert!(agrees, "{last:?}");
+    assert!(agrees, "{newest:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ const TOUCHES_PER_SECOND: usize = 500;
 /// Audit entries kept while the store is away; beyond that the oldest are dropped, and counted.
 const AUDIT_MAX: usize = 10_000;
 
-/// What waits to be written.
+/// What waits to be written. INVARIANT: a pod has at most one row here, its newest.
 #[derive(Debug, Default)]
 pub(super) struct SoftWrites {
     transitions: BTreeMap<PodKey, HealthWrite>,
@@ -67,7 +67,10 @@ impl SoftWrites {
             Some(waiting) if waiting.registration_id == write.registration_id => {
                 waiting.last_health_check = write.last_health_check;
             }
-            _ => {
+            waiting => {
+                if waiting.is_some() {
+                    self.transitions.remove(&write.key); // of a registration that is gone
+                }
                 self.touches.insert(write.key.clone(), write);
             }
         }
@@ -121,10 +124,24 @@ impl SoftWrites {
     /// Puts back what was not written, unless something newer waits.
     pub(super) fn put_back(&mut self, rows: Vec<HealthWrite>, mut audit: Vec<AuditEntry>) {
         for row in rows {
-            if row.status_changed_at.is_some() {
-                self.transitions.entry(row.key.clone()).or_insert(row);
-            } else if !self.transitions.contains_key(&row.key) {
-                self.touches.entry(row.key.clone()).or_insert(row);
+            if self.transitions.contains_key(&row.key) {
+                continue;
+            }
+            match self.touches.get_mut(&row.key) {
+                None if row.status_changed_at.is_some() => {
+                    self.transitions.insert(row.key.clone(), row);
+                }
+                None => drop(self.touches.insert(row.key.clone(), row)),
+                Some(newer) if newer.registration_id == row.registration_id => {
+                    // The transition was not written, and the touch alone does not tell of it.
+                    newer.status_changed_at = row.status_changed_at;
+                    if newer.status_changed_at.is_some()
+                        && let Some(newer) = self.touches.remove(&row.key)
+                    {
+                        self.transitions.insert(row.key, newer);
+                    }
+                }
+                Some(_of_a_newer_registration) => {}
             }
         }
         audit.append(&mut self.audit);
@@ -133,16 +150,71 @@ impl SoftWrites {
 }
 
 /// The row for what a check found.
-pub(super) fn write_of(
-    pod: &governance_domain::Pod,
-    at: Timestamp,
-    changed: bool,
-) -> HealthWrite {
+pub(super) fn write_of(pod: &governance_domain::Pod, at: Timestamp, changed: bool) -> HealthWrite {
     HealthWrite {
         key: pod.key.clone(),
         registration_id: pod.registration_id,
         status: pod.status,
         last_health_check: at,
         status_changed_at: changed.then_some(at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use governance_domain::{PodName, RegistrationId, ServiceName, Status};
+
+    use super::*;
+
+    fn write(registration: u64, at: i64, is_transition: bool) -> HealthWrite {
+        let last_health_check = Timestamp::from_micros(at);
+        HealthWrite {
+            key: PodKey::new(ServiceName::stored("eir"), PodName::stored("a")),
+            registration_id: RegistrationId::from_u64(registration),
+            status: Status::Healthy,
+            last_health_check,
+            status_changed_at: is_transition.then_some(last_health_check),
+        }
+    }
+
+    fn all(soft: &mut SoftWrites) -> Vec<(u64, i64, Option<i64>)> {
+        soft.refill(Duration::from_secs(1));
+        let (rows, _) = soft.take(false);
+        let micros = |time: Timestamp| time.as_micros();
+        rows.into_iter()
+            .map(|row| {
+                let changed = row.status_changed_at.map(micros);
+                (row.registration_id.as_u64(), micros(row.last_health_check), changed)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_transition_that_was_not_written_takes_a_newer_touch_along() {
+        let mut soft = SoftWrites::default();
+        soft.note_touch(write(1, 20, false));
+        soft.put_back(vec![write(1, 10, true)], Vec::new());
+        soft.note_touch(write(1, 30, false));
+        assert_eq!(all(&mut soft), [(1, 30, Some(10))]);
+        assert!(soft.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_written_never_replaces_what_is_newer() {
+        let mut soft = SoftWrites::default();
+        soft.note_touch(write(1, 20, false));
+        soft.put_back(vec![write(1, 10, false)], Vec::new());
+        assert_eq!(all(&mut soft), [(1, 20, None)]);
+        soft.note_touch(write(2, 20, false));
+        soft.put_back(vec![write(1, 10, true)], Vec::new());
+        assert_eq!(all(&mut soft), [(2, 20, None)]);
+    }
+
+    #[test]
+    fn a_row_of_an_earlier_registration_gives_way() {
+        let mut soft = SoftWrites::default();
+        soft.put_back(vec![write(1, 10, true)], Vec::new());
+        soft.note_touch(write(2, 20, false));
+        assert_eq!(all(&mut soft), [(2, 20, None)]);
     }
 }
