@@ -11,10 +11,7 @@ pub(crate) enum Task {
     /// Print the usage text.
     Help,
     /// Run the gate; an empty `only` means every step.
-    Check {
-        only: Vec<String>,
-        on_failure: OnFailure,
-    },
+    Check { only: Vec<String>, on_failure: OnFailure },
     /// Run the tests; an empty list means all of them and the doctests.
     Test { filters: Vec<String> },
     /// Write the generated documents anew.
@@ -40,9 +37,7 @@ fn parse_test(rest: &[String]) -> Result<Task, String> {
     if let Some(option) = rest.iter().find(|word| word.starts_with('-')) {
         return Err(format!("`test` takes name filters only, not `{option}`"));
     }
-    Ok(Task::Test {
-        filters: rest.to_vec(),
-    })
+    Ok(Task::Test { filters: rest.to_vec() })
 }
 
 fn parse_check(rest: &[String]) -> Result<Task, String> {
@@ -80,10 +75,7 @@ mod tests {
 
     #[test]
     fn check_without_options_runs_every_step_and_stops_at_the_first_failure() {
-        let expected = Task::Check {
-            only: Vec::new(),
-            on_failure: OnFailure::Stop,
-        };
+        let expected = Task::Check { only: Vec::new(), on_failure: OnFailure::Stop };
         assert_eq!(parsed("check"), Ok(expected));
     }
 
@@ -93,10 +85,7 @@ mod tests {
             only: ["fmt", "edges", "words"].map(str::to_owned).to_vec(),
             on_failure: OnFailure::KeepGoing,
         };
-        assert_eq!(
-            parsed("check --only fmt,edges --keep-going --only words"),
-            Ok(expected)
-        );
+        assert_eq!(parsed("check --only fmt,edges --keep-going --only words"), Ok(expected));
     }
 
     #[test]

@@ -26,19 +26,11 @@ pub(crate) fn check(root: &Path) -> Result<Verdict> {
     let mut faults: Vec<String> = named
         .iter()
         .filter(|named| !places(root, named).iter().any(|place| place.exists()))
-        .map(|named| {
-            format!(
-                "{ARCHITECTURE}:{}: `{}` does not exist",
-                named.line, named.path
-            )
-        })
+        .map(|named| format!("{ARCHITECTURE}:{}: `{}` does not exist", named.line, named.path))
         .collect();
     let mut links = 0;
     for document in words::file_names(root)? {
-        if Path::new(&document)
-            .extension()
-            .is_none_or(|ending| ending != "md")
-        {
+        if Path::new(&document).extension().is_none_or(|ending| ending != "md") {
             continue;
         }
         let Ok(text) = std::fs::read_to_string(root.join(&document)) else {
@@ -103,10 +95,8 @@ fn places(root: &Path, named: &Named) -> Vec<PathBuf> {
             bases.push(root.join("crates").join(room).join("src").join(rest));
         }
     }
-    let sources: Vec<PathBuf> = bases
-        .iter()
-        .map(|base| PathBuf::from(format!("{}.rs", base.display())))
-        .collect();
+    let sources: Vec<PathBuf> =
+        bases.iter().map(|base| PathBuf::from(format!("{}.rs", base.display()))).collect();
     bases.extend(sources);
     bases
 }
@@ -127,10 +117,7 @@ fn named_paths(text: &str) -> Vec<Named> {
             tree_line(content, &mut above)
         } else {
             let spans = content.split('`').skip(1).step_by(2);
-            spans
-                .filter(|span| is_path(span))
-                .map(str::to_owned)
-                .collect()
+            spans.filter(|span| is_path(span)).map(str::to_owned).collect()
         };
         found.extend(paths.into_iter().map(|path| Named { path, line }));
     }
@@ -159,10 +146,7 @@ fn is_path(word: &str) -> bool {
     if word.is_empty() || word.starts_with('/') || !word.chars().all(is_plain) {
         return false;
     }
-    if MEDIA
-        .iter()
-        .any(|kind| word.split('/').next() == Some(kind))
-    {
+    if MEDIA.iter().any(|kind| word.split('/').next() == Some(kind)) {
         return false;
     }
     // A fraction or a rate such as `1/2` or `requests/s` has no letter or no length.
@@ -228,19 +212,11 @@ mod tests {
     #[test]
     fn a_name_is_looked_for_where_prose_means_it() {
         let found = |path: &str| {
-            let named = Named {
-                path: path.to_owned(),
-                line: 1,
-            };
+            let named = Named { path: path.to_owned(), line: 1 };
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
             places(root, &named).iter().any(|place| place.exists())
         };
-        for path in [
-            "xtask/src/docs",
-            "Cargo.toml",
-            "domain/lib",
-            "crates/manager/main.rs",
-        ] {
+        for path in ["xtask/src/docs", "Cargo.toml", "domain/lib", "crates/manager/main.rs"] {
             assert!(found(path), "{path}");
         }
         assert!(!found("engine/no-such-file"));

@@ -41,11 +41,7 @@ const STEPS: &[Step] = &[
         about: "programs the tests need, installed where that is possible",
         run: tools::provide,
     },
-    Step {
-        name: "fmt",
-        about: "cargo fmt --all --check",
-        run: suite::fmt,
-    },
+    Step { name: "fmt", about: "cargo fmt --all --check", run: suite::fmt },
     Step {
         name: "edges",
         about: "dependencies between crates and modules point down only",
@@ -110,15 +106,9 @@ pub(crate) fn run(root: &Path, only: &[String], on_failure: OnFailure) -> bool {
             break;
         }
     }
-    let not_run: Vec<&str> = chosen
-        .iter()
-        .skip(ended.len())
-        .map(|step| step.name)
-        .collect();
+    let not_run: Vec<&str> = chosen.iter().skip(ended.len()).map(|step| step.name).collect();
     eprintln!("{}", summary(&ended, &not_run));
-    ended
-        .iter()
-        .all(|step| !matches!(step.ending, Ending::Failed))
+    ended.iter().all(|step| !matches!(step.ending, Ending::Failed))
 }
 
 fn run_step(root: &Path, step: &Step) -> Ended {
@@ -131,23 +121,13 @@ fn run_step(root: &Path, step: &Step) -> Ended {
         Ok(Verdict::Skipped(text)) => (Ending::Skipped, "SKIPPED", text),
         Err(fault) => (Ending::Failed, "FAILED", format!("{fault:#}")),
     };
-    eprintln!(
-        "== {}: {word} in {:.1} s: {text}",
-        step.name,
-        took.as_secs_f64()
-    );
-    Ended {
-        name: step.name,
-        ending,
-        took,
-    }
+    eprintln!("== {}: {word} in {:.1} s: {text}", step.name, took.as_secs_f64());
+    Ended { name: step.name, ending, took }
 }
 
 /// One line: the verdict, then every step with its own.
 fn summary(ended: &[Ended], not_run: &[&str]) -> String {
-    let has_failed = ended
-        .iter()
-        .any(|step| matches!(step.ending, Ending::Failed));
+    let has_failed = ended.iter().any(|step| matches!(step.ending, Ending::Failed));
     let total: Duration = ended.iter().map(|step| step.took).sum();
     let mut parts: Vec<String> = ended.iter().map(describe).collect();
     parts.extend(not_run.iter().map(|name| format!("{name} not run")));
@@ -191,11 +171,7 @@ mod tests {
     use super::*;
 
     fn ended(name: &'static str, ending: Ending) -> Ended {
-        Ended {
-            name,
-            ending,
-            took: Duration::from_millis(1_200),
-        }
+        Ended { name, ending, took: Duration::from_millis(1_200) }
     }
 
     #[test]

@@ -18,15 +18,8 @@ pub(crate) fn fmt(root: &Path) -> Result<Verdict> {
 
 /// The lints of the workspace, warnings as errors.
 pub(crate) fn clippy(root: &Path) -> Result<Verdict> {
-    const ARGUMENTS: &[&str] = &[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    const ARGUMENTS: &[&str] =
+        &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     process::run(&mut process::cargo(root, ARGUMENTS))?;
     Ok(Verdict::Passed("no warnings".to_owned()))
 }
@@ -68,14 +61,5 @@ pub(crate) fn run(root: &Path, filters: &[String]) -> Result<Verdict> {
 
 /// Naming the targets leaves out the doctests, which ran already; filters follow the `--`.
 fn cargo_test_words() -> [&'static str; 8] {
-    [
-        "test",
-        "--workspace",
-        "--bins",
-        "--lib",
-        "--tests",
-        "--locked",
-        "--no-fail-fast",
-        "--",
-    ]
+    ["test", "--workspace", "--bins", "--lib", "--tests", "--locked", "--no-fail-fast", "--"]
 }

@@ -24,16 +24,8 @@ struct Tool {
 }
 
 const TOOLS: &[Tool] = &[
-    Tool {
-        name: "sqlite3",
-        package: "sqlite3",
-        find: || process::which("sqlite3"),
-    },
-    Tool {
-        name: "initdb (PostgreSQL server)",
-        package: "postgresql",
-        find: initdb,
-    },
+    Tool { name: "sqlite3", package: "sqlite3", find: || process::which("sqlite3") },
+    Tool { name: "initdb (PostgreSQL server)", package: "postgresql", find: initdb },
 ];
 
 /// Makes sure that every tool is there.
@@ -48,23 +40,13 @@ pub(crate) fn provide(_root: &Path) -> Result<Verdict> {
     install(&packages)?;
     // An installer that ended well and brought nothing would surface as a baffling test failure.
     if let Some(tool) = self::missing().first() {
-        bail!(
-            "package {} is installed, yet {} is not found",
-            tool.package,
-            tool.name
-        );
+        bail!("package {} is installed, yet {} is not found", tool.package, tool.name);
     }
-    Ok(Verdict::Passed(format!(
-        "installed {}",
-        packages.join(", ")
-    )))
+    Ok(Verdict::Passed(format!("installed {}", packages.join(", "))))
 }
 
 fn missing() -> Vec<&'static Tool> {
-    TOOLS
-        .iter()
-        .filter(|tool| (tool.find)().is_none())
-        .collect()
+    TOOLS.iter().filter(|tool| (tool.find)().is_none()).collect()
 }
 
 /// `initdb` is not on Debian's `PATH`; the tests look for it in the same places.
@@ -111,9 +93,9 @@ fn install(packages: &[&str]) -> Result<()> {
             .chain(["apt-get"])
             .chain(arguments.iter().copied())
             .collect();
-        words.split_first().map_or(Ok(()), |(program, rest)| {
-            process::run(Command::new(program).args(rest))
-        })
+        words
+            .split_first()
+            .map_or(Ok(()), |(program, rest)| process::run(Command::new(program).args(rest)))
     };
     // A stale package list is worth a try; the installation below decides.
     if let Err(fault) = apt(&["update", "--quiet"]) {

@@ -64,10 +64,7 @@ pub struct SubscriptionFilter {
     pub healthy_only: bool,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature belongs to serde"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature belongs to serde")]
 fn is_false(value: &bool) -> bool {
     !*value
 }

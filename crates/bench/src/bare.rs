@@ -94,9 +94,7 @@ pub(crate) async fn start(
     let program = std::env::current_exe().context("this program cannot find itself")?;
     let mut command = Command::new(program);
     command.args(["bare", "--until-stdin-closes", "--pods-per-service"]);
-    command
-        .arg(pods_per_service.to_string())
-        .stdin(Stdio::piped());
+    command.arg(pods_per_service.to_string()).stdin(Stdio::piped());
     if let Some(answers) = answers {
         command.arg("--answers").arg(answers);
     }
@@ -119,10 +117,7 @@ pub(crate) fn serve(options: &BareOptions) -> anyhow::Result<()> {
     runtime.block_on(async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
         let address = listener.local_addr()?;
-        writeln!(
-            io::stderr(),
-            "{{\"message\":\"listening\",\"address\":\"{address}\"}}"
-        )?;
+        writeln!(io::stderr(), "{{\"message\":\"listening\",\"address\":\"{address}\"}}")?;
         let listener = listener.tap_io(|stream| {
             let _slower_at_worst = stream.set_nodelay(true);
         });
@@ -145,10 +140,7 @@ fn read_answers(path: Option<&PathBuf>) -> anyhow::Result<HashMap<String, Bytes>
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let answers: HashMap<String, String> = serde_json::from_reader(BufReader::new(file))
         .with_context(|| format!("{} is no object of texts", path.display()))?;
-    Ok(answers
-        .into_iter()
-        .map(|(service, body)| (service, Bytes::from(body)))
-        .collect())
+    Ok(answers.into_iter().map(|(service, body)| (service, Bytes::from(body))).collect())
 }
 
 fn router(shared: Arc<Shared>) -> Router {
@@ -210,11 +202,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     async fn connect(answers: HashMap<String, Bytes>) -> (Connection, JoinSet<()>) {
-        let shared = Shared {
-            pods_per_service: 10,
-            answers,
-            counter: AtomicU64::new(7),
-        };
+        let shared = Shared { pods_per_service: 10, answers, counter: AtomicU64::new(7) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut server = JoinSet::new();
@@ -244,28 +232,16 @@ mod tests {
         assert_eq!(body["pods"][9]["pod_name"], "svc-000005-pod-9");
         assert!(body["pods"][0]["providers"][0]["port"].is_u64());
         let subscribed = body["subscribed_services"].as_object().unwrap();
-        assert_eq!(
-            subscribed.keys().collect::<Vec<_>>(),
-            ["svc-000006", "svc-000007"]
-        );
+        assert_eq!(subscribed.keys().collect::<Vec<_>>(), ["svc-000006", "svc-000007"]);
     }
 
     #[tokio::test]
     async fn a_read_answers_the_given_bytes_and_an_unknown_service_is_404() {
         let answers = HashMap::from([("svc-000001".to_owned(), Bytes::from_static(b"{\"a\":1}"))]);
         let (mut connection, _server) = connect(answers).await;
-        let answer = connection
-            .exchange(&wire::get("/services/svc-000001"))
-            .await
-            .unwrap();
-        assert_eq!(
-            (answer.status, &*answer.body),
-            (200, b"{\"a\":1}".as_slice())
-        );
-        let answer = connection
-            .exchange(&wire::get("/services/svc-000002"))
-            .await
-            .unwrap();
+        let answer = connection.exchange(&wire::get("/services/svc-000001")).await.unwrap();
+        assert_eq!((answer.status, &*answer.body), (200, b"{\"a\":1}".as_slice()));
+        let answer = connection.exchange(&wire::get("/services/svc-000002")).await.unwrap();
         assert_eq!(answer.status, 404);
     }
 }

@@ -314,9 +314,7 @@ pub(crate) enum HealthTarget {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds".to_owned())?;
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     if !(0.0..=3600.0).contains(&seconds) {
         return Err("must be between 0 and 3600".to_owned());
     }
@@ -325,20 +323,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// `http://127.0.0.1:PORT`, `http://[::1]:PORT` or `http://localhost:PORT`; names are not resolved.
 fn loopback_url(text: &str) -> Result<SocketAddr, String> {
-    let rest = text
-        .strip_prefix("http://")
-        .ok_or("must begin with http://")?;
+    let rest = text.strip_prefix("http://").ok_or("must begin with http://")?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let address = match rest.strip_prefix("localhost:") {
         Some(port) => {
-            let port = port
-                .parse()
-                .map_err(|_| "the port is no number".to_owned())?;
+            let port = port.parse().map_err(|_| "the port is no number".to_owned())?;
             SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
         }
-        None => rest
-            .parse()
-            .map_err(|_| "must be an IP address and a port".to_owned())?,
+        None => rest.parse().map_err(|_| "must be an IP address and a port".to_owned())?,
     };
     if address.ip().is_loopback() && address.port() != 0 {
         Ok(address)
@@ -393,13 +385,7 @@ mod tests {
 
     #[test]
     fn a_running_manager_cannot_be_scaled() {
-        let arguments = [
-            "governance-bench",
-            "register",
-            "--url",
-            "http://127.0.0.1:1",
-            "--scale",
-        ];
+        let arguments = ["governance-bench", "register", "--url", "http://127.0.0.1:1", "--scale"];
         assert!(Arguments::try_parse_from(arguments).is_err());
     }
 

@@ -23,9 +23,7 @@ pub(crate) struct Histogram {
 impl Histogram {
     pub(crate) fn new() -> Self {
         let size = bucket_of(LONGEST_NS) + 1;
-        Self {
-            buckets: (0..size).map(|_| AtomicU64::new(0)).collect(),
-        }
+        Self { buckets: (0..size).map(|_| AtomicU64::new(0)).collect() }
     }
 
     pub(crate) fn record(&self, nanoseconds: u64) {
@@ -37,11 +35,8 @@ impl Histogram {
     /// The latency that `per_mille` of the recorded ones do not exceed, in nanoseconds; 0 when
     /// nothing was recorded.
     pub(crate) fn at_per_mille(&self, per_mille: u64) -> u64 {
-        let counts: Vec<u64> = self
-            .buckets
-            .iter()
-            .map(|bucket| bucket.load(Ordering::Relaxed))
-            .collect();
+        let counts: Vec<u64> =
+            self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
         let total: u64 = counts.iter().sum();
         if total == 0 {
             return 0;
@@ -101,10 +96,7 @@ mod tests {
         for (per_mille, exact) in [(500, 50_000_000), (990, 99_000_000), (999, 99_900_000)] {
             let reported = histogram.at_per_mille(per_mille);
             assert!(reported >= exact, "{reported} < {exact}");
-            assert!(
-                reported <= exact + exact / STEPS + 1,
-                "{reported} is far above {exact}"
-            );
+            assert!(reported <= exact + exact / STEPS + 1, "{reported} is far above {exact}");
         }
     }
 

@@ -120,29 +120,20 @@ impl Tally {
     fn count_success(&self, latency: Duration, body: usize) {
         self.succeeded.fetch_add(1, Ordering::Relaxed);
         self.body_bytes.fetch_add(body as u64, Ordering::Relaxed);
-        self.latency
-            .record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+        self.latency.record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
     }
 
     fn count_status(&self, status: u16, body: &[u8]) {
-        let mut unexpected = self
-            .unexpected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut unexpected = self.unexpected.lock().unwrap_or_else(PoisonError::into_inner);
         *unexpected.statuses.entry(status).or_default() += 1;
         unexpected.first.get_or_insert_with(|| {
-            let shown = body
-                .get(..SAMPLE_LENGTH.min(body.len()))
-                .unwrap_or_default();
+            let shown = body.get(..SAMPLE_LENGTH.min(body.len())).unwrap_or_default();
             format!("status {status}: {}", String::from_utf8_lossy(shown))
         });
     }
 
     fn count_break(&self, error: &WireError) {
-        let mut unexpected = self
-            .unexpected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut unexpected = self.unexpected.lock().unwrap_or_else(PoisonError::into_inner);
         unexpected.broken += 1;
         unexpected.first.get_or_insert_with(|| match error {
             WireError::Io(source) => format!("{error}: {source}"),
@@ -153,10 +144,7 @@ impl Tally {
     }
 
     fn counts(&self, unanswered: u64) -> Counts {
-        let unexpected = self
-            .unexpected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let unexpected = self.unexpected.lock().unwrap_or_else(PoisonError::into_inner);
         let succeeded = self.succeeded.load(Ordering::Relaxed);
         Counts {
             succeeded,
@@ -181,16 +169,11 @@ pub(crate) async fn measure<S: Requests>(
     let opens = Instant::now() + timing.warm_up;
     let closes = opens + timing.measured;
     let tally = Tally::new();
-    let window = Window {
-        opens,
-        closes: Some(closes),
-    };
+    let window = Window { opens, closes: Some(closes) };
     let mut tasks = start(address, connections, sources, window, &tally);
     let line = |finished: u64| format!("{label}: {finished} requests");
-    let (unanswered, used) = tokio::join!(
-        supervise(&mut tasks, &tally, line),
-        cpu_between(pid, opens, closes)
-    );
+    let (unanswered, used) =
+        tokio::join!(supervise(&mut tasks, &tally, line), cpu_between(pid, opens, closes));
     Ok(round(&tally, unanswered, timing.measured, used?))
 }
 
@@ -204,10 +187,7 @@ pub(crate) async fn exhaust<S: Requests>(
     let connections = open_all(address, sources.len()).await?;
     let tally = Tally::new();
     let began = Instant::now();
-    let window = Window {
-        opens: began,
-        closes: None,
-    };
+    let window = Window { opens: began, closes: None };
     let mut tasks = start(address, connections, sources, window, &tally);
     let line = |finished: u64| {
         let rate = ratio(finished, 1) / began.elapsed().as_secs_f64();
@@ -239,13 +219,7 @@ fn start<S: Requests>(
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for (connection, source) in connections.into_iter().zip(sources) {
-        tasks.spawn(drive(
-            address,
-            connection,
-            source,
-            window,
-            Arc::clone(tally),
-        ));
+        tasks.spawn(drive(address, connection, source, window, Arc::clone(tally)));
     }
     tasks
 }
@@ -379,9 +353,7 @@ mod tests {
             }
             let content = body.to_string();
             if witness.stored.insert(pod.clone(), content.clone()).as_ref() == Some(&content) {
-                witness
-                    .breaches
-                    .push(format!("{pod} is sent as it is stored"));
+                witness.breaches.push(format!("{pod} is sent as it is stored"));
             }
             witness.seen.is_multiple_of(100)
         };
@@ -417,33 +389,19 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn under_load_no_pod_is_in_flight_twice_and_no_stored_content_is_sent_again() {
         let witness = Shared::default();
-        let router = Router::new()
-            .route("/register", post(accept))
-            .with_state(witness.clone());
+        let router = Router::new().route("/register", post(accept)).with_state(witness.clone());
         let (address, _server) = serve(router).await;
-        let timing = Timing {
-            warm_up: Duration::from_millis(20),
-            measured: Duration::from_millis(300),
-        };
+        let timing =
+            Timing { warm_up: Duration::from_millis(20), measured: Duration::from_millis(300) };
         let pid = Some(std::process::id());
-        let round = measure(address, sources(40, 16, Pass::Endless), timing, pid, "test")
-            .await
-            .unwrap();
+        let round =
+            measure(address, sources(40, 16, Pass::Endless), timing, pid, "test").await.unwrap();
         let witness = witness.lock().unwrap();
         assert_eq!(witness.breaches, Vec::<String>::new());
         assert_eq!(witness.stored.len(), 40);
-        assert!(
-            witness.in_flight.is_empty(),
-            "requests in flight are waited for"
-        );
-        assert_eq!(
-            round.counts.other_statuses,
-            BTreeMap::from([(503, witness.seen / 100)])
-        );
-        assert_eq!(
-            round.counts.first_fault.as_deref(),
-            Some("status 503: busy")
-        );
+        assert!(witness.in_flight.is_empty(), "requests in flight are waited for");
+        assert_eq!(round.counts.other_statuses, BTreeMap::from([(503, witness.seen / 100)]));
+        assert_eq!(round.counts.first_fault.as_deref(), Some("status 503: busy"));
         assert!(round.counts.succeeded > 0 && round.counts.succeeded < witness.seen);
         assert_eq!(round.counts.mean_body_bytes, 4);
         assert!(round.p50_ms > 0.0 && round.p50_ms <= round.p999_ms);
@@ -452,13 +410,9 @@ mod tests {
     #[tokio::test]
     async fn a_filling_pass_ends_and_counts_every_pod() {
         let witness = Shared::default();
-        let router = Router::new()
-            .route("/register", post(accept))
-            .with_state(witness.clone());
+        let router = Router::new().route("/register", post(accept)).with_state(witness.clone());
         let (address, _server) = serve(router).await;
-        let counts = exhaust(address, sources(95, 8, Pass::Once), 95, "test")
-            .await
-            .unwrap();
+        let counts = exhaust(address, sources(95, 8, Pass::Once), 95, "test").await.unwrap();
         assert_eq!((counts.succeeded, counts.faults()), (95, 0));
         assert_eq!(witness.lock().unwrap().stored.len(), 95);
     }
@@ -473,9 +427,7 @@ mod tests {
                 drop(listener.accept().await.unwrap());
             }
         });
-        let counts = exhaust(address, sources(10, 2, Pass::Once), 10, "test")
-            .await
-            .unwrap();
+        let counts = exhaust(address, sources(10, 2, Pass::Once), 10, "test").await.unwrap();
         assert_eq!(counts.succeeded, 0);
         assert_eq!(counts.broken, 2 * u64::from(BREAKS_IN_A_ROW));
         assert!(counts.first_fault.is_some());

@@ -34,10 +34,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             progress(&format!("error: {error}"));
-            error
-                .chain()
-                .skip(1)
-                .for_each(|cause| progress(&format!("caused by: {cause}")));
+            error.chain().skip(1).for_each(|cause| progress(&format!("caused by: {cause}")));
             ExitCode::FAILURE
         }
     }

@@ -48,24 +48,13 @@ pub(crate) struct Rows {
 impl Rows {
     /// What is wrong with them, if anything.
     pub(crate) fn fault(&self) -> Option<String> {
-        let Self {
-            registered,
-            api,
-            database,
-            is_shared,
-        } = self;
+        let Self { registered, api, database, is_shared } = self;
         if let Some(database) = database
             && database != api
         {
-            return Some(format!(
-                "{database} rows in the database, {api} over the API"
-            ));
+            return Some(format!("{database} rows in the database, {api} over the API"));
         }
-        let as_expected = if *is_shared {
-            api >= registered
-        } else {
-            api == registered
-        };
+        let as_expected = if *is_shared { api >= registered } else { api == registered };
         (!as_expected).then(|| format!("{registered} pods registered, {api} found"))
     }
 }
@@ -133,9 +122,7 @@ impl Manager {
             address,
             pid,
         };
-        let status = ready_status(address)
-            .await
-            .context("no manager answers there")?;
+        let status = ready_status(address).await.context("no manager answers there")?;
         if status != 200 {
             bail!("the manager at {address} is not ready: /ready answers {status}");
         }
@@ -144,10 +131,7 @@ impl Manager {
 
     /// Starts the program on the present data directory; returns the time from spawn to ready.
     pub(crate) async fn start_again(&mut self) -> anyhow::Result<Duration> {
-        let home = self
-            .home
-            .as_ref()
-            .context("a manager run by others is not started here")?;
+        let home = self.home.as_ref().context("a manager run by others is not started here")?;
         self.starts += 1;
         let mut command = Command::new(&self.program);
         command
@@ -165,10 +149,7 @@ impl Manager {
         let mut server = Server::spawn(command, log_path(home.path(), "manager", self.starts))
             .context("the manager cannot be measured")?;
         self.pid = Some(server.pid());
-        self.address = server
-            .address()
-            .await
-            .context("the manager did not start")?;
+        self.address = server.address().await.context("the manager did not start")?;
         let ready_after = wait_until_ready(&mut server, self.address).await?;
         self.server = Some(server);
         Ok(ready_after)
@@ -200,12 +181,7 @@ impl Manager {
             }
             Some(_) | None => None,
         };
-        Ok(Rows {
-            registered,
-            api,
-            database,
-            is_shared: self.home.is_none(),
-        })
+        Ok(Rows { registered, api, database, is_shared: self.home.is_none() })
     }
 
     /// Waits until the checks and writes that follow the filling are done, so that they are not
@@ -227,13 +203,9 @@ impl Manager {
                 return Ok(());
             }
             before = now;
-            progress(&format!(
-                "{label}: waiting for rest, {used:?} of CPU in {REST_STEP:?}"
-            ));
+            progress(&format!("{label}: waiting for rest, {used:?} of CPU in {REST_STEP:?}"));
         }
-        progress(&format!(
-            "{label}: not at rest after {REST_LIMIT:?}, measuring all the same"
-        ));
+        progress(&format!("{label}: not at rest after {REST_LIMIT:?}, measuring all the same"));
         Ok(())
     }
 }
@@ -272,9 +244,7 @@ pub(crate) async fn wait_until_ready(
 async fn ready_status(address: SocketAddr) -> anyhow::Result<u16> {
     let mut connection = Connection::open(address).await?;
     let request = wire::get("/ready");
-    Ok(timeout(ANSWER_LIMIT, connection.exchange(&request))
-        .await??
-        .status)
+    Ok(timeout(ANSWER_LIMIT, connection.exchange(&request)).await??.status)
 }
 
 async fn body_of(address: SocketAddr, path: &str) -> anyhow::Result<Vec<u8>> {
@@ -330,13 +300,7 @@ mod tests {
     use super::*;
 
     fn rows(registered: u64, api: u64, database: Option<u64>, is_shared: bool) -> Option<String> {
-        Rows {
-            registered,
-            api,
-            database,
-            is_shared,
-        }
-        .fault()
+        Rows { registered, api, database, is_shared }.fault()
     }
 
     #[test]

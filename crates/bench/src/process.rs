@@ -92,11 +92,7 @@ impl Server {
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
-        Ok(Self {
-            child,
-            log,
-            spawned,
-        })
+        Ok(Self { child, log, spawned })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -108,18 +104,13 @@ impl Server {
         loop {
             let mut head = String::new();
             // A line may be half written or cut inside a character: looked at again next time.
-            let _incomplete = File::open(&self.log)?
-                .take(LOG_HEAD)
-                .read_to_string(&mut head);
+            let _incomplete = File::open(&self.log)?.take(LOG_HEAD).read_to_string(&mut head);
             if let Some(address) = head.lines().find_map(listening_address) {
                 return Ok(address);
             }
             self.check_alive()?;
             if self.spawned.elapsed() > START_LIMIT {
-                bail!(
-                    "no address in the log within {START_LIMIT:?}{}",
-                    self.log_tail()
-                );
+                bail!("no address in the log within {START_LIMIT:?}{}", self.log_tail());
             }
             sleep(WATCH_STEP).await;
         }
@@ -160,10 +151,7 @@ impl Server {
             Ok(tail)
         };
         let tail = read().unwrap_or_default();
-        format!(
-            "\nits log ends with:\n{}",
-            String::from_utf8_lossy(&tail).trim_end()
-        )
+        format!("\nits log ends with:\n{}", String::from_utf8_lossy(&tail).trim_end())
     }
 }
 
@@ -240,14 +228,8 @@ mod tests {
     #[test]
     fn only_the_listening_line_gives_an_address() {
         let line = r#"{"level":"INFO","message":"listening","address":"127.0.0.1:81","x":1}"#;
-        assert_eq!(
-            listening_address(line),
-            Some("127.0.0.1:81".parse().unwrap())
-        );
-        assert_eq!(
-            listening_address(r#"{"message":"peer","address":"127.0.0.1:81"}"#),
-            None
-        );
+        assert_eq!(listening_address(line), Some("127.0.0.1:81".parse().unwrap()));
+        assert_eq!(listening_address(r#"{"message":"peer","address":"127.0.0.1:81"}"#), None);
         assert_eq!(listening_address(r#"{"message":"listening","addr"#), None);
     }
 
@@ -257,15 +239,9 @@ mod tests {
         let script = r#"echo noise >&2; echo '{"message":"listening","address":"127.0.0.1:7"}' >&2
             trap 'exit 3' TERM; while :; do sleep 0.01; done"#;
         let mut server = shell(script, &directory);
-        assert_eq!(
-            server.address().await.unwrap(),
-            "127.0.0.1:7".parse().unwrap()
-        );
+        assert_eq!(server.address().await.unwrap(), "127.0.0.1:7".parse().unwrap());
         let (_, status) = server.stop().await.unwrap();
-        assert!(
-            status.code() == Some(3) || status.code().is_none(),
-            "{status}"
-        );
+        assert!(status.code() == Some(3) || status.code().is_none(), "{status}");
     }
 
     #[tokio::test]
@@ -273,10 +249,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut server = shell("echo 'no such store' >&2; exit 64", &directory);
         let error = server.address().await.unwrap_err().to_string();
-        assert!(
-            error.contains("64") && error.contains("no such store"),
-            "{error}"
-        );
+        assert!(error.contains("64") && error.contains("no such store"), "{error}");
     }
 
     #[test]

@@ -62,10 +62,7 @@ pub(crate) struct Medians {
 impl Medians {
     pub(crate) fn of(rounds: &[Round]) -> Self {
         let over = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
-        let cpu: Vec<f64> = rounds
-            .iter()
-            .filter_map(|round| round.cpu_us_per_request)
-            .collect();
+        let cpu: Vec<f64> = rounds.iter().filter_map(|round| round.cpu_us_per_request).collect();
         Self {
             requests_per_second: over(|round| round.requests_per_second),
             p50_ms: over(|round| round.p50_ms),
@@ -118,14 +115,7 @@ pub(crate) enum Sense {
 impl Verdict {
     pub(crate) fn at_least(what: impl Into<String>, value: f64, bound: f64) -> Self {
         let passed = value >= bound;
-        Self {
-            what: what.into(),
-            value,
-            bound,
-            sense: Sense::AtLeast,
-            unit: "",
-            passed,
-        }
+        Self { what: what.into(), value, bound, sense: Sense::AtLeast, unit: "", passed }
     }
 
     pub(crate) fn at_most(
@@ -135,14 +125,7 @@ impl Verdict {
         unit: &'static str,
     ) -> Self {
         let passed = value <= bound;
-        Self {
-            what: what.into(),
-            value,
-            bound,
-            sense: Sense::AtMost,
-            unit,
-            passed,
-        }
+        Self { what: what.into(), value, bound, sense: Sense::AtMost, unit, passed }
     }
 
     fn line(&self) -> String {
@@ -152,13 +135,7 @@ impl Verdict {
             Sense::AtMost => '≤',
         };
         let digits = if self.bound < 10.0 { 2 } else { 1 };
-        let Self {
-            what,
-            value,
-            bound,
-            unit,
-            ..
-        } = self;
+        let Self { what, value, bound, unit, .. } = self;
         format!("{word} {what} {value:.digits$}{unit} {sign} {bound}{unit}")
     }
 }
@@ -171,20 +148,12 @@ impl Report {
 
     /// Notes rows that are missing.
     pub(crate) fn add_rows(&mut self, contender: &str, rows: Rows) {
-        self.faults
-            .extend(rows.fault().map(|fault| format!("{contender}: {fault}")));
-        self.rows.push(NamedRows {
-            contender: contender.to_owned(),
-            rows,
-        });
+        self.faults.extend(rows.fault().map(|fault| format!("{contender}: {fault}")));
+        self.rows.push(NamedRows { contender: contender.to_owned(), rows });
     }
 
     pub(crate) fn print(&self, as_json: bool) -> anyhow::Result<()> {
-        let text = if as_json {
-            serde_json::to_string_pretty(self)?
-        } else {
-            self.tables()
-        };
+        let text = if as_json { serde_json::to_string_pretty(self)? } else { self.tables() };
         let mut out = io::stdout().lock();
         writeln!(out, "{}", text.trim_end())?;
         out.flush()?;
@@ -193,11 +162,8 @@ impl Report {
 
     fn tables(&self) -> String {
         let mut text = format!("{}: {}\n", self.scenario, self.settings);
-        let _infallible = writeln!(
-            text,
-            "{} processors, load generator included\n",
-            self.processors
-        );
+        let _infallible =
+            writeln!(text, "{} processors, load generator included\n", self.processors);
         if !self.loads.is_empty() {
             text += &render(&self.load_cells());
             text.push('\n');
@@ -240,9 +206,7 @@ impl Report {
     }
 
     fn start_cells(&self) -> Vec<Vec<String>> {
-        let head = [
-            "start", "ready ms", "RSS MB", "peak MB", "stop ms", "starts",
-        ];
+        let head = ["start", "ready ms", "RSS MB", "peak MB", "stop ms", "starts"];
         let mut cells = vec![head.map(str::to_owned).to_vec()];
         cells.extend(self.starts.iter().map(|start| {
             vec![
@@ -287,14 +251,10 @@ impl LoadResult {
             format!("{:.2}", median.p50_ms),
             format!("{:.2}", median.p99_ms),
             format!("{:.2}", median.p999_ms),
-            median
-                .cpu_us_per_request
-                .map_or_else(dash, |cpu| format!("{cpu:.1}")),
+            median.cpu_us_per_request.map_or_else(dash, |cpu| format!("{cpu:.1}")),
             megabytes_text(self.rss_bytes),
             megabytes_text(self.peak_bytes),
-            self.rounds
-                .last()
-                .map_or_else(dash, |round| round.counts.mean_body_bytes.to_string()),
+            self.rounds.last().map_or_else(dash, |round| round.counts.mean_body_bytes.to_string()),
             faults_text(self.rounds.iter().map(|round| &round.counts)),
         ]
     }
@@ -316,11 +276,7 @@ fn faults_text<'a>(counts: impl Iterator<Item = &'a Counts>) -> String {
     if by_kind.is_empty() {
         return "none".to_owned();
     }
-    by_kind
-        .iter()
-        .map(|(kind, n)| format!("{kind}: {n}"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    by_kind.iter().map(|(kind, n)| format!("{kind}: {n}")).collect::<Vec<_>>().join(", ")
 }
 
 fn dash() -> String {
@@ -328,10 +284,7 @@ fn dash() -> String {
 }
 
 /// Megabytes of 10⁶ bytes.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "memory stays far below 2⁵² bytes"
-)]
+#[expect(clippy::cast_precision_loss, reason = "memory stays far below 2⁵² bytes")]
 pub(crate) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
@@ -356,14 +309,9 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 fn render(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
     };
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| width(column).unwrap_or(0))
-        .collect();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
@@ -392,10 +340,7 @@ mod tests {
             p999_ms: 3.0,
             cpu_seconds: cpu,
             cpu_us_per_request: cpu,
-            counts: Counts {
-                mean_body_bytes: 1300,
-                ..Counts::default()
-            },
+            counts: Counts { mean_body_bytes: 1300, ..Counts::default() },
         }
     }
 
@@ -441,14 +386,8 @@ PASS ratio 0.61 ≥ 0.55
     #[test]
     fn the_document_is_json_with_rounds_and_verdicts() {
         let document = serde_json::to_value(report()).unwrap();
-        assert_eq!(
-            document["loads"][0]["median"]["requests_per_second"],
-            20_000.0
-        );
-        assert_eq!(
-            document["loads"][0]["rounds"][1]["counts"]["other_statuses"]["503"],
-            7
-        );
+        assert_eq!(document["loads"][0]["median"]["requests_per_second"], 20_000.0);
+        assert_eq!(document["loads"][0]["rounds"][1]["counts"]["other_statuses"]["503"], 7);
         assert_eq!(document["verdicts"][0]["passed"], true);
         assert_eq!(document["verdicts"][0]["sense"], "at_least");
     }
@@ -457,9 +396,7 @@ PASS ratio 0.61 ≥ 0.55
     fn a_missed_target_fails_only_a_checked_run() {
         let mut report = report();
         assert!(report.is_good(true));
-        report
-            .verdicts
-            .push(Verdict::at_most("RSS", 150.1, 150.0, " MB"));
+        report.verdicts.push(Verdict::at_most("RSS", 150.1, 150.0, " MB"));
         assert!(report.is_good(false) && !report.is_good(true));
         assert!(report.tables().contains("FAIL RSS 150.1 MB ≤ 150 MB"));
     }
@@ -467,19 +404,10 @@ PASS ratio 0.61 ≥ 0.55
     #[test]
     fn missing_rows_fail_every_run() {
         let mut report = report();
-        let rows = Rows {
-            registered: 10,
-            api: 9,
-            database: Some(9),
-            is_shared: false,
-        };
+        let rows = Rows { registered: 10, api: 9, database: Some(9), is_shared: false };
         report.add_rows("manager", rows);
         assert!(!report.is_good(false));
-        assert!(
-            report
-                .tables()
-                .contains("FAULT manager: 10 pods registered, 9 found")
-        );
+        assert!(report.tables().contains("FAULT manager: 10 pods registered, 9 found"));
     }
 
     #[test]

@@ -33,7 +33,9 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<Report> {
         Command::Restart(options) => restart::run(options).await,
         Command::Fanout(options) => fanout::run(options).await,
         Command::Health(options) => health::run(options).await,
-        Command::Bare(_) | Command::Farm(_) | Command::Pods(_) | Command::Ask(_) => bail!("a part of a scenario is none"),
+        Command::Bare(_) | Command::Farm(_) | Command::Pods(_) | Command::Ask(_) => {
+            bail!("a part of a scenario is none")
+        }
     }
 }
 
@@ -52,20 +54,12 @@ impl PodSide {
                 let socket = TcpSocket::new_v4()?;
                 socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
                 let base_url = format!("http://{}", socket.local_addr()?);
-                Ok(Self {
-                    base_url,
-                    _refusing: Some(socket),
-                    _answering: None,
-                })
+                Ok(Self { base_url, _refusing: Some(socket), _answering: None })
             }
             HealthTarget::Answer => {
                 let (server, address) = bare::start(home.path(), 0, 0, None).await?;
                 let base_url = format!("http://{address}");
-                Ok(Self {
-                    base_url,
-                    _refusing: None,
-                    _answering: Some(server),
-                })
+                Ok(Self { base_url, _refusing: None, _answering: Some(server) })
             }
         }
     }
@@ -76,19 +70,9 @@ impl PodSide {
         pods: u32,
         changed: ChangedField,
     ) -> anyhow::Result<Arc<Fleet>> {
-        let FleetOptions {
-            pods_per_service,
-            subscriptions,
-            ..
-        } = *options;
+        let FleetOptions { pods_per_service, subscriptions, .. } = *options;
         let pod_base_url = self.base_url.clone();
-        let fleet = Fleet {
-            pods,
-            pods_per_service,
-            subscriptions,
-            pod_base_url,
-            changed,
-        };
+        let fleet = Fleet { pods, pods_per_service, subscriptions, pod_base_url, changed };
         if fleet.subscriptions >= fleet.services() && fleet.subscriptions > 0 {
             bail!("{subscriptions} subscriptions need more than {subscriptions} services");
         }
@@ -117,10 +101,7 @@ async fn fill(
     if counts.faults() > 0 || counts.succeeded != u64::from(fleet.pods) {
         let first = counts.first_fault.as_deref().unwrap_or("no answer");
         let filled = counts.succeeded;
-        bail!(
-            "{name}: only {filled} of {} pods were registered; first: {first}",
-            fleet.pods
-        );
+        bail!("{name}: only {filled} of {} pods were registered; first: {first}", fleet.pods);
     }
     Ok(())
 }
@@ -150,28 +131,17 @@ impl Ground {
                 None => Manager::start(&options.manager).await?.0,
             };
             fill(&name, &manager, &fleet, &contents, options.connections).await?;
-            registries.push(Registry {
-                name,
-                fleet,
-                manager,
-            });
+            registries.push(Registry { name, fleet, manager });
         }
         for registry in &registries {
             registry.manager.rest(&registry.name).await?;
         }
-        Ok(Self {
-            registries,
-            contents,
-            _pods: pods,
-            home,
-        })
+        Ok(Self { registries, contents, _pods: pods, home })
     }
 
     /// The managers as contenders, behind the ceiling, which gets the first registry's requests.
     fn contenders(&self, bare: &Server, address: SocketAddr) -> anyhow::Result<Vec<Contender>> {
-        let Some(first) = self.registries.first() else {
-            bail!("there is no registry")
-        };
+        let Some(first) = self.registries.first() else { bail!("there is no registry") };
         let mut contenders = vec![Contender {
             name: "bare axum handler".to_owned(),
             address,
@@ -201,10 +171,7 @@ impl Ground {
             report.loads.push(contender.into_result()?);
         }
         for registry in &self.registries {
-            let rows = registry
-                .manager
-                .count_rows(registry.fleet.pods.into())
-                .await?;
+            let rows = registry.manager.count_rows(registry.fleet.pods.into()).await?;
             report.add_rows(&registry.name, rows);
         }
         Ok(report)
@@ -239,10 +206,7 @@ async fn compete<S: Requests>(
     options: &LoadOptions,
     sources: impl Fn(&Arc<Fleet>) -> Vec<S>,
 ) -> anyhow::Result<()> {
-    let timing = Timing {
-        warm_up: options.warm_up,
-        measured: options.seconds,
-    };
+    let timing = Timing { warm_up: options.warm_up, measured: options.seconds };
     for round in 1..=options.rounds {
         for contender in &mut *contenders {
             let label = format!("round {round} of {}: {}", options.rounds, contender.name);
@@ -270,11 +234,7 @@ fn new_report(scenario: &'static str, settings: String) -> Report {
 }
 
 fn load_settings(options: &LoadOptions) -> String {
-    let store = if options.url.is_some() {
-        "as it runs"
-    } else {
-        options.manager.store.name()
-    };
+    let store = if options.url.is_some() { "as it runs" } else { options.manager.store.name() };
     format!(
         "{} connections, {} pods a service, {} subscriptions, health checks {:?}, store {store}, \
          {} rounds of {:?} after {:?}, {} load threads",
@@ -300,19 +260,11 @@ fn load_verdicts(loads: &[LoadResult], ratio_bound: f64, cost_bound: f64) -> Vec
     if let [_, small, large] = loads {
         let cost = |load: &LoadResult| load.median.cpu_us_per_request.unwrap_or(f64::NAN);
         let what = "CPU per request, larger against smaller registry";
-        verdicts.push(Verdict::at_most(
-            what,
-            cost(large) / cost(small),
-            cost_bound,
-            "",
-        ));
+        verdicts.push(Verdict::at_most(what, cost(large) / cost(small), cost_bound, ""));
     }
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2⁵²")]
-    let faults = loads
-        .iter()
-        .flat_map(|load| &load.rounds)
-        .map(|round| round.counts.faults() as f64)
-        .sum();
+    let faults =
+        loads.iter().flat_map(|load| &load.rounds).map(|round| round.counts.faults() as f64).sum();
     verdicts.push(Verdict::at_most("answers other than 200", faults, 0.0, ""));
     verdicts
 }

@@ -51,11 +51,7 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, WireError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            buffer: BytesMut::with_capacity(16 * 1024),
-            answered: 0,
-        })
+        Ok(Self { stream, buffer: BytesMut::with_capacity(16 * 1024), answered: 0 })
     }
 
     /// Sends one finished request and waits for its whole answer.
@@ -68,22 +64,14 @@ impl Connection {
         self.stream.write_all(request).await?;
         let shape = self.receive().await?;
         self.answered = shape.length;
-        let raw = self
-            .buffer
-            .get(shape.head_length..shape.length)
-            .unwrap_or_default();
+        let raw = self.buffer.get(shape.head_length..shape.length).unwrap_or_default();
         let body = match shape.framing {
             Framing::Length(_) => Cow::Borrowed(raw),
-            Framing::Chunked => Cow::Owned(
-                joined_chunks(raw)?
-                    .map(|(body, _)| body)
-                    .unwrap_or_default(),
-            ),
+            Framing::Chunked => {
+                Cow::Owned(joined_chunks(raw)?.map(|(body, _)| body).unwrap_or_default())
+            }
         };
-        Ok(Answer {
-            status: shape.status,
-            body,
-        })
+        Ok(Answer { status: shape.status, body })
     }
 
     async fn receive(&mut self) -> Result<Shape, WireError> {
@@ -137,12 +125,7 @@ fn measure(buffer: &[u8]) -> Result<Option<Shape>, WireError> {
         Framing::Length(length) => (rest.len() >= length).then_some(length),
         Framing::Chunked => joined_chunks(rest)?.map(|(_, length)| length),
     };
-    Ok(body_length.map(|body| Shape {
-        status,
-        framing,
-        head_length,
-        length: head_length + body,
-    }))
+    Ok(body_length.map(|body| Shape { status, framing, head_length, length: head_length + body }))
 }
 
 /// Status and framing; `head` ends before the empty line.
@@ -178,10 +161,7 @@ fn joined_chunks(mut rest: &[u8]) -> Result<Option<(Vec<u8>, usize)>, WireError>
         let Some(end) = rest.windows(2).position(|window| window == b"\r\n") else {
             return Ok(None);
         };
-        let line = rest
-            .get(..end)
-            .and_then(|line| str::from_utf8(line).ok())
-            .unwrap_or_default();
+        let line = rest.get(..end).and_then(|line| str::from_utf8(line).ok()).unwrap_or_default();
         let digits = line.split(';').next().unwrap_or_default().trim();
         let size = usize::from_str_radix(digits, 16)
             .map_err(|_| WireError::Malformed("a chunk has no size"))?;
@@ -232,13 +212,9 @@ mod tests {
 
     #[test]
     fn status_and_bodiless_answers_are_read() {
-        let shape = measure(b"HTTP/1.1 204 No Content\r\n\r\n")
-            .unwrap()
-            .unwrap();
+        let shape = measure(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap().unwrap();
         assert_eq!((shape.status, shape.length), (204, 27));
-        let shape = measure(b"HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n")
-            .unwrap()
-            .unwrap();
+        let shape = measure(b"HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n").unwrap().unwrap();
         assert_eq!(shape.status, 503);
     }
 
@@ -256,11 +232,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n",
             &long,
         ] {
-            assert!(
-                measure(bytes).is_err(),
-                "{:?}",
-                String::from_utf8_lossy(bytes)
-            );
+            assert!(measure(bytes).is_err(), "{:?}", String::from_utf8_lossy(bytes));
         }
     }
 
@@ -310,18 +282,12 @@ mod tests {
     async fn a_second_answer_to_one_request_is_an_error_not_the_next_answer() {
         let mut connection = peer(vec![b"HTTP/1.1 204 x\r\n\r\nHTTP/1.1 204 x\r\n\r\n"], 1).await;
         assert_eq!(connection.exchange(&get("/")).await.unwrap().status, 204);
-        assert!(matches!(
-            connection.exchange(&get("/")).await,
-            Err(WireError::Surplus)
-        ));
+        assert!(matches!(connection.exchange(&get("/")).await, Err(WireError::Surplus)));
     }
 
     #[tokio::test]
     async fn an_answer_cut_off_is_an_error() {
         let mut connection = peer(vec![&PLAIN[..PLAIN.len() - 1]], 1).await;
-        assert!(matches!(
-            connection.exchange(&get("/")).await,
-            Err(WireError::Truncated)
-        ));
+        assert!(matches!(connection.exchange(&get("/")).await, Err(WireError::Truncated)));
     }
 }

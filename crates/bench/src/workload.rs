@@ -178,8 +178,7 @@ impl Requests for Registrations {
             return false;
         };
         self.body.clear();
-        self.fleet
-            .write_registration(pod, self.contents.fresh(), &mut self.body);
+        self.fleet.write_registration(pod, self.contents.fresh(), &mut self.body);
         request.clear();
         write!(
             request,
@@ -202,12 +201,7 @@ pub(crate) struct Reads {
 impl Reads {
     pub(crate) fn deal(fleet: &Fleet, connections: u32) -> Vec<Self> {
         let services = fleet.services();
-        (0..connections)
-            .map(|_| Self {
-                services,
-                random: fastrand::Rng::new(),
-            })
-            .collect()
+        (0..connections).map(|_| Self { services, random: fastrand::Rng::new() }).collect()
     }
 }
 
@@ -215,11 +209,8 @@ impl Requests for Reads {
     fn write_next(&mut self, request: &mut Vec<u8>) -> bool {
         let service = self.random.u32(..self.services);
         request.clear();
-        write!(
-            request,
-            "GET /services/svc-{service:06} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-        )
-        .expect("writing to memory cannot fail");
+        write!(request, "GET /services/svc-{service:06} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            .expect("writing to memory cannot fail");
         true
     }
 }
@@ -232,22 +223,13 @@ mod tests {
 
     fn fleet(pods: u32, subscriptions: u32, changed: ChangedField) -> Arc<Fleet> {
         let pod_base_url = "http://127.0.0.1:9".to_owned();
-        Arc::new(Fleet {
-            pods,
-            pods_per_service: 10,
-            subscriptions,
-            pod_base_url,
-            changed,
-        })
+        Arc::new(Fleet { pods, pods_per_service: 10, subscriptions, pod_base_url, changed })
     }
 
     fn body(request: &[u8]) -> Value {
         let text = str::from_utf8(request).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.contains(&format!("Content-Length: {}", body.len())),
-            "{head}"
-        );
+        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
         serde_json::from_str(body).unwrap()
     }
 
@@ -261,20 +243,14 @@ mod tests {
                 let body = body(&request);
                 let service = body["service_name"].as_str().unwrap().to_owned();
                 let pod = body["pod_name"].as_str().unwrap().to_owned();
-                assert!(
-                    pod.starts_with(&format!("{service}-pod-")),
-                    "{pod} of {service}"
-                );
+                assert!(pod.starts_with(&format!("{service}-pod-")), "{pod} of {service}");
                 assert!(pods.insert(pod));
             }
         }
         assert_eq!(pods.len(), 105);
         assert!(pods.contains("svc-000010-pod-4"));
         assert_eq!(fleet.services(), 11);
-        assert_eq!(
-            [0, 9, 10, 11].map(|service| fleet.pods_in(service)),
-            [10, 10, 5, 0]
-        );
+        assert_eq!([0, 9, 10, 11].map(|service| fleet.pods_in(service)), [10, 10, 5, 0]);
     }
 
     #[test]

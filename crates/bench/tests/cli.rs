@@ -68,10 +68,7 @@ async fn serve(registry: Registry) -> (SocketAddr, JoinSet<()>) {
 async fn bench(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_governance-bench"));
     command.args(arguments).stdin(Stdio::null());
-    tokio::task::spawn_blocking(move || command.output())
-        .await
-        .unwrap()
-        .unwrap()
+    tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
 }
 
 const SHORT: [&str; 8] = [
@@ -115,20 +112,14 @@ async fn register_and_read_measure_both_contenders_and_find_every_row() {
             let bytes =
                 |load: usize| loads[load]["rounds"][0]["counts"]["mean_body_bytes"].as_u64();
             let (bare, manager) = (bytes(0).unwrap(), bytes(1).unwrap());
-            assert!(
-                bare.abs_diff(manager) < 100,
-                "the ceiling answers the same bytes"
-            );
+            assert!(bare.abs_diff(manager) < 100, "the ceiling answers the same bytes");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_pod_fails_the_run() {
-    let registry = Registry {
-        forgets_pod: Some("svc-000003-pod-4"),
-        ..Registry::default()
-    };
+    let registry = Registry { forgets_pod: Some("svc-000003-pod-4"), ..Registry::default() };
     let (address, _server) = serve(registry).await;
     let (url, pid) = (format!("http://{address}"), std::process::id().to_string());
     let output = bench(&short("register", &url, &pid)).await;

@@ -84,11 +84,8 @@ impl<'a> Draft<'a> {
             Difference::None => Ok(Decision::Unchanged(current.registration_id)),
             Difference::Identity => Ok(self.registered(command, now)),
             Difference::Wishes => {
-                let amended = Pod {
-                    content: Arc::clone(content),
-                    updated_at: now,
-                    ..Pod::clone(&current)
-                };
+                let amended =
+                    Pod { content: Arc::clone(content), updated_at: now, ..Pod::clone(&current) };
                 self.touched.insert(key.clone(), Some(Arc::new(amended)));
                 Ok(Decision::Changed(Change::PodAmended {
                     key: key.clone(),
@@ -103,27 +100,18 @@ impl<'a> Draft<'a> {
     /// Decides a removal.
     pub fn unregister(&mut self, command: &Unregister) -> Result<Change, Rejection> {
         let key = &command.key;
-        let current = self
-            .pod(key)
-            .ok_or_else(|| Rejection::PodUnknown(key.clone()))
-            .map(Arc::clone)?;
+        let current =
+            self.pod(key).ok_or_else(|| Rejection::PodUnknown(key.clone())).map(Arc::clone)?;
         if let Some(given) = command.registration_id
             && given != current.registration_id
         {
             let current = current.registration_id;
-            return Err(Rejection::RegistrationSuperseded {
-                key: key.clone(),
-                given,
-                current,
-            });
+            return Err(Rejection::RegistrationSuperseded { key: key.clone(), given, current });
         }
         if let Some(given) = &command.instance_id
             && Some(given) != current.content.instance_id.as_ref()
         {
-            return Err(Rejection::InstanceSuperseded {
-                key: key.clone(),
-                given: given.clone(),
-            });
+            return Err(Rejection::InstanceSuperseded { key: key.clone(), given: given.clone() });
         }
         let registration_id = current.registration_id;
         self.note_departure(key);
@@ -155,17 +143,13 @@ impl<'a> Draft<'a> {
             registered_at: now,
             updated_at: now,
         });
-        self.touched
-            .insert(command.key.clone(), Some(Arc::clone(&pod)));
+        self.touched.insert(command.key.clone(), Some(Arc::clone(&pod)));
         Decision::Changed(Change::PodRegistered { pod })
     }
 
     /// How many pods the service has after this draft.
     fn pods_of(&self, service: &ServiceName) -> usize {
-        let stored = self
-            .registry
-            .service(service.as_str())
-            .map_or(0, |found| found.pods.len());
+        let stored = self.registry.service(service.as_str()).map_or(0, |found| found.pods.len());
         let growth = self.growth.get(service).copied().unwrap_or(0);
         stored.saturating_add_signed(growth)
     }
@@ -175,10 +159,7 @@ impl<'a> Draft<'a> {
         if self.pods_of(service) < limit {
             Ok(())
         } else {
-            Err(Rejection::ServiceFull {
-                service: service.clone(),
-                limit,
-            })
+            Err(Rejection::ServiceFull { service: service.clone(), limit })
         }
     }
 
@@ -190,11 +171,7 @@ impl<'a> Draft<'a> {
         let folded = service.folded();
         let founded = self.founded.get(&folded).map_or(&[][..], Vec::as_slice);
         let stored = self.registry.services_folding_to(&folded);
-        match stored
-            .iter()
-            .chain(founded)
-            .find(|o| *o != service && self.pods_of(o) > 0)
-        {
+        match stored.iter().chain(founded).find(|o| *o != service && self.pods_of(o) > 0) {
             Some(existing) => Err(Rejection::ServiceNameCollision {
                 wanted: service.clone(),
                 existing: existing.clone(),
@@ -210,10 +187,7 @@ impl<'a> Draft<'a> {
 
     fn note_arrival(&mut self, service: &ServiceName) {
         if self.pods_of(service) == 0 {
-            self.founded
-                .entry(service.folded())
-                .or_default()
-                .push(service.clone());
+            self.founded.entry(service.folded()).or_default().push(service.clone());
         }
         *self.growth.entry(service.clone()).or_default() += 1;
     }

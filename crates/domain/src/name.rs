@@ -157,10 +157,7 @@ mod tests {
     fn each_fault_is_named() {
         let fault = |text: &str| PodName::parse(text).unwrap_err();
         assert_eq!(fault(""), NameFault::Empty);
-        assert_eq!(
-            fault(&"x".repeat(NAME_MAX + 1)),
-            NameFault::TooLong(NAME_MAX + 1)
-        );
+        assert_eq!(fault(&"x".repeat(NAME_MAX + 1)), NameFault::TooLong(NAME_MAX + 1));
         assert_eq!(fault("a:b"), NameFault::Character(':', 2));
         assert_eq!(fault("a\0"), NameFault::Character('\0', 2));
         assert_eq!(fault("ä"), NameFault::Character('ä', 1));

@@ -33,10 +33,7 @@ pub struct OrderedSet<V> {
 
 impl<V> Default for OrderedSet<V> {
     fn default() -> Self {
-        Self {
-            chunks: Arc::new(Vec::new()),
-            len: 0,
-        }
+        Self { chunks: Arc::new(Vec::new()), len: 0 }
     }
 }
 
@@ -58,9 +55,7 @@ impl<V: Keyed> OrderedSet<V> {
         Q: Ord + ?Sized,
     {
         let chunk = self.chunks.get(self.chunk_for(key))?;
-        let position = chunk
-            .binary_search_by(|entry| entry.key().borrow().cmp(key))
-            .ok()?;
+        let position = chunk.binary_search_by(|entry| entry.key().borrow().cmp(key)).ok()?;
         chunk.get(position)
     }
 
@@ -71,14 +66,11 @@ impl<V: Keyed> OrderedSet<V> {
         Q: Ord + ?Sized,
     {
         let first = self.chunk_for(key);
-        let skipped = self.chunks.get(first).map_or(0, |chunk| {
-            chunk.partition_point(|entry| entry.key().borrow() < key)
-        });
-        self.chunks
-            .iter()
-            .skip(first)
-            .flat_map(|chunk| chunk.iter())
-            .skip(skipped)
+        let skipped = self
+            .chunks
+            .get(first)
+            .map_or(0, |chunk| chunk.partition_point(|entry| entry.key().borrow() < key));
+        self.chunks.iter().skip(first).flat_map(|chunk| chunk.iter()).skip(skipped)
     }
 
     /// All entries in order.
@@ -97,9 +89,7 @@ impl<V: Keyed> OrderedSet<V> {
         };
         let chunk = Arc::make_mut(chunk);
         match chunk.binary_search_by(|other| other.key().cmp(entry.key())) {
-            Ok(found) => chunk
-                .get_mut(found)
-                .map(|place| std::mem::replace(place, entry)),
+            Ok(found) => chunk.get_mut(found).map(|place| std::mem::replace(place, entry)),
             Err(gap) => {
                 // Grows by what is needed: most sets are a handful of pods, for ever.
                 chunk.reserve_exact(1);
@@ -124,9 +114,7 @@ impl<V: Keyed> OrderedSet<V> {
         let position = self.chunk_for(key);
         let chunks = Arc::make_mut(&mut self.chunks);
         let chunk = Arc::make_mut(chunks.get_mut(position)?);
-        let found = chunk
-            .binary_search_by(|entry| entry.key().borrow().cmp(key))
-            .ok()?;
+        let found = chunk.binary_search_by(|entry| entry.key().borrow().cmp(key)).ok()?;
         let entry = chunk.remove(found);
         self.len -= 1;
         if chunk.is_empty() {
@@ -197,11 +185,7 @@ mod tests {
     }
 
     fn assert_invariants(set: &OrderedSet<Entry>) {
-        assert!(
-            set.chunks
-                .iter()
-                .all(|chunk| !chunk.is_empty() && chunk.len() <= CHUNK_MAX)
-        );
+        assert!(set.chunks.iter().all(|chunk| !chunk.is_empty() && chunk.len() <= CHUNK_MAX));
         assert!(set.iter().zip(set.iter().skip(1)).all(|(a, b)| a.0 < b.0));
         assert_eq!(set.iter().count(), set.len());
     }

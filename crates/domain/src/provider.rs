@@ -7,9 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::limits::{HOST_MAX, PROTOCOL_MAX, PROVIDER_ID_MAX};
 
 /// The protocols that telco services use; any other lower-case token is kept as it is.
-const KNOWN: [&str; 9] = [
-    "http", "https", "tcp", "udp", "sctp", "diameter", "pfcp", "gtp", "grpc",
-];
+const KNOWN: [&str; 9] = ["http", "https", "tcp", "udp", "sctp", "diameter", "pfcp", "gtp", "grpc"];
 
 /// A protocol token: one of the known ones without an allocation, or any other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,11 +78,7 @@ pub fn parse_host(text: &str) -> Result<Box<str>, String> {
     if text.len() > HOST_MAX {
         return Err(format!("is longer than {HOST_MAX} characters: {CURE}"));
     }
-    if is_host(text) {
-        Ok(text.into())
-    } else {
-        Err(format!("{text:?} is not an address: {CURE}"))
-    }
+    if is_host(text) { Ok(text.into()) } else { Err(format!("{text:?} is not an address: {CURE}")) }
 }
 
 /// Whether `text` is an IP address or a host name of sane labels. A text of digits and dots that
@@ -99,9 +93,7 @@ pub(crate) fn is_host(text: &str) -> bool {
             && label.len() <= 63
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     let last_is_numeric = name.rsplit('.').next().is_some_and(is_number);
     name.len() <= HOST_MAX && name.split('.').all(label) && !last_is_numeric
@@ -121,9 +113,7 @@ pub fn parse_port(number: i64) -> Result<i64, String> {
     if (1..=65_535).contains(&number) {
         Ok(number)
     } else {
-        Err(format!(
-            "{number} is not a port: give a whole number from 1 to 65535"
-        ))
+        Err(format!("{number} is not a port: give a whole number from 1 to 65535"))
     }
 }
 
@@ -133,15 +123,11 @@ pub fn parse_provider_id(text: &str) -> Result<Option<Box<str>>, String> {
         return Ok(None);
     }
     if text.len() > PROVIDER_ID_MAX {
-        return Err(format!(
-            "is longer than {PROVIDER_ID_MAX} characters: shorten it"
-        ));
+        return Err(format!("is longer than {PROVIDER_ID_MAX} characters: shorten it"));
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':');
     match text.chars().find(|c| !allowed(*c)) {
-        Some(c) => Err(format!(
-            "contains {c:?}: only A-Z a-z 0-9 . _ - : are allowed"
-        )),
+        Some(c) => Err(format!("contains {c:?}: only A-Z a-z 0-9 . _ - : are allowed")),
         None => Ok(Some(text.into())),
     }
 }
@@ -160,14 +146,7 @@ mod tests {
 
     #[test]
     fn hosts_of_the_field_are_accepted() {
-        for host in [
-            "0.0.0.0",
-            "localhost",
-            "::1",
-            "fe80::1",
-            "eir_1.ns.svc.cluster.local",
-            "a.",
-        ] {
+        for host in ["0.0.0.0", "localhost", "::1", "fe80::1", "eir_1.ns.svc.cluster.local", "a."] {
             assert!(parse_host(host).is_ok(), "{host}");
         }
         assert!(parse_host(&format!("{}.de", vec!["a".repeat(62); 3].join("."))).is_ok());
@@ -175,18 +154,7 @@ mod tests {
 
     #[test]
     fn typing_errors_are_not_host_names() {
-        for host in [
-            "",
-            "10.0.0.256",
-            "1.2.3",
-            "[::1]",
-            "a b",
-            "a\0",
-            "-a",
-            "a..b",
-            "a/b",
-            "ü",
-        ] {
+        for host in ["", "10.0.0.256", "1.2.3", "[::1]", "a b", "a\0", "-a", "a..b", "a/b", "ü"] {
             assert!(parse_host(host).is_err(), "{host}");
         }
         assert!(parse_host(&"a.".repeat(127)).is_err());

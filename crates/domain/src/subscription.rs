@@ -18,11 +18,7 @@ pub enum ProviderFilter {
 impl ProviderFilter {
     /// A filter from a list of ids; none means all.
     pub fn from_ids(ids: BTreeSet<Box<str>>) -> Self {
-        if ids.is_empty() {
-            Self::All
-        } else {
-            Self::Only(ids)
-        }
+        if ids.is_empty() { Self::All } else { Self::Only(ids) }
     }
 
     /// Whether a provider passes.
@@ -56,11 +52,7 @@ pub struct Subscription {
 impl Subscription {
     /// Everything of a service.
     pub fn to_all_of(service: ServiceName) -> Self {
-        Self {
-            service,
-            filter: ProviderFilter::All,
-            healthy_only: false,
-        }
+        Self { service, filter: ProviderFilter::All, healthy_only: false }
     }
 
     /// Whether this subscription shows the pod at all.
@@ -86,9 +78,7 @@ pub fn unite(entries: Vec<Subscription>) -> Box<[Subscription]> {
     let mut positions = std::collections::BTreeMap::new();
     let mut united: Vec<Subscription> = Vec::with_capacity(entries.len());
     for entry in entries {
-        let position = *positions
-            .entry(entry.service.clone())
-            .or_insert(united.len());
+        let position = *positions.entry(entry.service.clone()).or_insert(united.len());
         match united.get_mut(position) {
             Some(earlier) => {
                 earlier.filter.unite(entry.filter);
@@ -106,11 +96,7 @@ mod tests {
 
     fn entry(service: &str, ids: &[&str], healthy_only: bool) -> Subscription {
         let filter = ProviderFilter::from_ids(ids.iter().map(|id| (*id).into()).collect());
-        Subscription {
-            service: ServiceName::stored(service),
-            filter,
-            healthy_only,
-        }
+        Subscription { service: ServiceName::stored(service), filter, healthy_only }
     }
 
     #[test]
@@ -130,9 +116,6 @@ mod tests {
             entry("a", &[], false),
             entry("b", &["y"], false),
         ]);
-        assert_eq!(
-            united.as_ref(),
-            [entry("b", &["x", "y"], false), entry("a", &[], false)]
-        );
+        assert_eq!(united.as_ref(), [entry("b", &["x", "y"], false), entry("a", &[], false)]);
     }
 }

@@ -91,13 +91,7 @@ impl Target {
             return Err("a tcp URL has no path: write it like tcp://10.0.0.1:3868".into());
         }
         let authority = authority_text(&host, port, scheme);
-        Ok(Self {
-            scheme,
-            host,
-            port,
-            authority,
-            path: origin_form(path, scheme),
-        })
+        Ok(Self { scheme, host, port, authority, path: origin_form(path, scheme) })
     }
 }
 
@@ -107,9 +101,7 @@ fn check_text(url: &str) -> Result<(), String> {
     }
     let length = url.chars().count();
     if length > URL_MAX {
-        return Err(format!(
-            "is {length} characters long: at most {URL_MAX} are allowed"
-        ));
+        return Err(format!("is {length} characters long: at most {URL_MAX} are allowed"));
     }
     match url.chars().find(|c| !c.is_ascii_graphic()) {
         Some(c) => Err(format!(
@@ -125,9 +117,9 @@ fn parse_scheme(scheme: &str, purpose: Purpose) -> Result<Scheme, String> {
         ("http", _) => Ok(Scheme::Http),
         ("https", _) => Ok(Scheme::Https),
         ("tcp", Purpose::HealthCheck) => Ok(Scheme::Tcp),
-        (later, Purpose::HealthCheck) if LATER.contains(&later) => Err(format!(
-            "{later} health checks are not supported yet: use http, https or tcp"
-        )),
+        (later, Purpose::HealthCheck) if LATER.contains(&later) => {
+            Err(format!("{later} health checks are not supported yet: use http, https or tcp"))
+        }
         (_, Purpose::HealthCheck) => {
             Err(format!("has the scheme {scheme:?}: use http, https or tcp"))
         }
@@ -191,9 +183,7 @@ fn parse_port(text: &str) -> Result<u16, String> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse::<u16>() {
         Ok(port) if digits && port > 0 => Ok(port),
-        _ => Err(format!(
-            "has the port {text:?}: give a whole number from 1 to 65535"
-        )),
+        _ => Err(format!("has the port {text:?}: give a whole number from 1 to 65535")),
     }
 }
 
@@ -230,16 +220,8 @@ mod tests {
     #[test]
     fn urls_of_the_field_are_read() {
         for (url, authority, path) in [
-            (
-                "http://192.168.1.10:8080/health",
-                "192.168.1.10:8080",
-                "/health",
-            ),
-            (
-                "http://localhost:8080/health?a=b#c",
-                "localhost:8080",
-                "/health?a=b",
-            ),
+            ("http://192.168.1.10:8080/health", "192.168.1.10:8080", "/health"),
+            ("http://localhost:8080/health?a=b#c", "localhost:8080", "/health?a=b"),
             ("http://::1:8080/health", "[::1]:8080", "/health"),
             ("http://fe80::1:2:8080", "[fe80::1:2]:8080", "/"),
             ("http://[2001:db8::1]/x", "[2001:db8::1]", "/x"),
@@ -248,11 +230,7 @@ mod tests {
             ("tcp://10.0.0.1:3868", "10.0.0.1:3868", ""),
         ] {
             let target = health(url).unwrap_or_else(|fault| panic!("{url}: {fault}"));
-            assert_eq!(
-                (&*target.authority, &*target.path),
-                (authority, path),
-                "{url}"
-            );
+            assert_eq!((&*target.authority, &*target.path), (authority, path), "{url}");
         }
     }
 

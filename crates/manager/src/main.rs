@@ -72,7 +72,9 @@ fn complain(error: &anyhow::Error) {
     for cause in error.chain().skip(1) {
         eprintln!("  caused by: {cause}");
     }
-    let hint = error.downcast_ref::<governance_manager::StartError>().and_then(governance_manager::StartError::hint);
+    let hint = error
+        .downcast_ref::<governance_manager::StartError>()
+        .and_then(governance_manager::StartError::hint);
     if let Some(hint) = hint {
         eprintln!("  hint: {hint}");
     }

@@ -21,10 +21,10 @@ use crate::connect::{Dialer, Policy, SystemResolver, Trust, TrustFault};
 use crate::datadir::{DataDir, DataDirError};
 use crate::engine::{Engine, EngineHandle, EngineSettings};
 use crate::health::Health;
+use crate::http::{self, App, BindFault, HttpState, ServerSettings};
 use crate::notify::Notify;
 use crate::parts::Parts;
 use crate::storage::{self, Chosen};
-use crate::http::{self, App, BindFault, HttpState, ServerSettings};
 
 /// Why the manager did not start; with a hint what to do.
 #[derive(Debug, thiserror::Error)]
@@ -73,8 +73,8 @@ pub struct Running {
 /// When the port or the data directory cannot be had, or the storage cannot be chosen.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
     raise_file_limit();
-    let listeners = http::bind(config.server.host.as_deref(), config.server.port)
-        .map_err(StartError::from)?;
+    let listeners =
+        http::bind(config.server.host.as_deref(), config.server.port).map_err(StartError::from)?;
     let first = listeners.first().context("the API has no address")?;
     let address = first.local_addr()?;
     let data_dir = open_data_dir(&config)?;
@@ -109,12 +109,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         check_soon: health.check_soon(),
         permits: Arc::new(move |address| policy.permits(address)),
         unhealthy_pods: config.notification.unhealthy_pods,
-        ..HttpState::new(
-            handle.clone(),
-            clock,
-            config.server.request_timeout,
-            draining.clone(),
-        )
+        ..HttpState::new(handle.clone(), clock, config.server.request_timeout, draining.clone())
     });
     let mut parts = Parts::default();
     parts.spawn("http", |stop| serve(listeners, app, stop));

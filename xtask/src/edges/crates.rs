@@ -18,10 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("crates/domain", &[]),
     ("crates/api", &[]),
     ("crates/store", &["crates/domain"]),
-    (
-        "crates/manager",
-        &["crates/domain", "crates/api", "crates/store"],
-    ),
+    ("crates/manager", &["crates/domain", "crates/api", "crates/store"]),
     ("crates/client", &["crates/api"]),
     ("crates/govctl", &["crates/client", "crates/api"]),
     ("crates/telco-codec", &[]),
@@ -36,13 +33,7 @@ const TESTKIT: &str = "crates/testkit";
 
 /// Asks cargo for the workspace's manifests and judges them.
 pub(super) fn check(root: &Path) -> Result<Vec<Violation>> {
-    const ARGUMENTS: &[&str] = &[
-        "metadata",
-        "--no-deps",
-        "--format-version",
-        "1",
-        "--offline",
-    ];
+    const ARGUMENTS: &[&str] = &["metadata", "--no-deps", "--format-version", "1", "--offline"];
     let json = process::output(&mut process::cargo(root, ARGUMENTS))?;
     let metadata: Value = serde_json::from_slice(&json).context("cargo metadata")?;
     let manifest = |folder: &str| {
@@ -90,10 +81,7 @@ fn violations(metadata: &Value, manifest: impl Fn(&str) -> String) -> Result<Vec
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str> {
-    value
-        .get(key)
-        .and_then(Value::as_str)
-        .with_context(|| format!("cargo metadata: no {key}"))
+    value.get(key).and_then(Value::as_str).with_context(|| format!("cargo metadata: no {key}"))
 }
 
 fn is_allowed(folder: &str, target: &str) -> bool {
@@ -103,9 +91,7 @@ fn is_allowed(folder: &str, target: &str) -> bool {
     if folder.starts_with(SERVICES) {
         return SERVICE_MAY.contains(&target);
     }
-    ALLOWED
-        .iter()
-        .any(|(room, below)| *room == folder && below.contains(&target))
+    ALLOWED.iter().any(|(room, below)| *room == folder && below.contains(&target))
 }
 
 /// The first line that begins with the dependency's name; 1 if it is written another way.
@@ -174,11 +160,7 @@ mod tests {
             ("services/eir", "crates/store"),
             ("crates/a-room-nobody-wrote-down", "crates/api"),
         ] {
-            assert_eq!(
-                judged(folder, target, None).len(),
-                1,
-                "{folder} -> {target}"
-            );
+            assert_eq!(judged(folder, target, None).len(), 1, "{folder} -> {target}");
         }
     }
 

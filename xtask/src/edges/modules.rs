@@ -34,10 +34,7 @@ pub(super) fn violations(inside: &str, source: &str) -> Vec<Violation> {
             rule: broken_rule(room, &module, path)?,
         })
     };
-    paths::named_paths(&tokens::production(source))
-        .iter()
-        .filter_map(judge)
-        .collect()
+    paths::named_paths(&tokens::production(source)).iter().filter_map(judge).collect()
 }
 
 /// `http/register.rs` is `[http, register]`; `http.rs` and `http/mod.rs` are `[http]`.
@@ -65,9 +62,7 @@ fn broken_rule(room: &str, module: &[&str], path: &NamedPath) -> Option<String> 
         return None;
     }
     if room == ALONE {
-        return Some(format!(
-            "`{ALONE}` must not use any other room (`{written}`)"
-        ));
+        return Some(format!("`{ALONE}` must not use any other room (`{written}`)"));
     }
     if target == "store" && WITHOUT_STORE.contains(&room) {
         return Some(format!("`{room}` must not see the store (`{written}`)"));
@@ -122,16 +117,10 @@ mod tests {
             ("http.rs", "use super::notify::Dispatch;"),
             ("health/probe.rs", "use super::super::notify;"),
             ("health/probe.rs", "fn f() { crate::http::serve() }"),
-            (
-                "health/probe.rs",
-                "mod a { use super::super::super::http::x; }",
-            ),
+            ("health/probe.rs", "mod a { use super::super::super::http::x; }"),
             ("notify/delivery.rs", "use governance_store::Store;"),
             ("notify/delivery.rs", "use crate::store::Store;"),
-            (
-                "engine/writer.rs",
-                "use crate::{\n    notify::{Notice as N},\n};",
-            ),
+            ("engine/writer.rs", "use crate::{\n    notify::{Notice as N},\n};"),
             ("engine/writer.rs", "use crate::health::*;"),
             ("config/mod.rs", "use crate::engine::LIMIT;"),
             ("config/health.rs", "use governance_store::Choice;"),
@@ -145,31 +134,13 @@ mod tests {
     #[test]
     fn edges_that_point_down_or_stay_inside_pass() {
         for (inside, source) in [
-            (
-                "http/register.rs",
-                "use crate::engine::Inbox; use super::problem::Problem;",
-            ),
-            (
-                "http/register.rs",
-                "use crate::http::problem; use governance_api::Problem;",
-            ),
-            (
-                "health/probe.rs",
-                "use super::*; use crate::{config, telemetry};",
-            ),
-            (
-                "engine/writer.rs",
-                "use governance_store::Store; use crate::config::Engine;",
-            ),
-            (
-                "config/health.rs",
-                "use crate::config::duration; use super::super::config::x;",
-            ),
+            ("http/register.rs", "use crate::engine::Inbox; use super::problem::Problem;"),
+            ("http/register.rs", "use crate::http::problem; use governance_api::Problem;"),
+            ("health/probe.rs", "use super::*; use crate::{config, telemetry};"),
+            ("engine/writer.rs", "use governance_store::Store; use crate::config::Engine;"),
+            ("config/health.rs", "use crate::config::duration; use super::super::config::x;"),
             ("health/mod.rs", "mod a { use super::http; }"),
-            (
-                "health/mod.rs",
-                "use http::StatusCode; use axum::http::Uri;",
-            ),
+            ("health/mod.rs", "use http::StatusCode; use axum::http::Uri;"),
         ] {
             assert!(broken(inside, source).is_empty(), "{inside}: {source}");
         }

@@ -23,11 +23,7 @@ impl NamedPath {
 
 /// All paths, in the order of the text.
 pub(super) fn named_paths(tokens: &[Token]) -> Vec<NamedPath> {
-    let mut walk = Walk {
-        rest: tokens,
-        found: Vec::new(),
-        braces: Vec::new(),
-    };
+    let mut walk = Walk { rest: tokens, found: Vec::new(), braces: Vec::new() };
     let mut is_after_mod = false;
     let mut opens_module = false;
     while let Some((first, tail)) = walk.rest.split_first() {
@@ -83,11 +79,7 @@ impl Walk<'_> {
             self.rest = tail;
         }
         let inline_depth = self.braces.iter().filter(|is_module| **is_module).count();
-        self.found.push(NamedPath {
-            segments,
-            line,
-            inline_depth,
-        });
+        self.found.push(NamedPath { segments, line, inline_depth });
     }
 
     /// Reads the branches of a group up to its closing brace.
@@ -122,13 +114,7 @@ mod tests {
     #[test]
     fn groups_are_written_out_in_full() {
         let source = "use crate::{a::{b, c::*}, d as e, self}; use x::y as z;";
-        let expected = [
-            "crate::a::b",
-            "crate::a::c::*",
-            "crate::d",
-            "crate::self",
-            "x::y",
-        ];
+        let expected = ["crate::a::b", "crate::a::c::*", "crate::d", "crate::self", "x::y"];
         assert_eq!(found(source), expected);
     }
 
@@ -153,11 +139,8 @@ mod tests {
     #[test]
     fn a_group_over_several_lines_gives_each_its_own_line() {
         let paths = named_paths(&tokens::production("use a::{\n  b,\n  c,\n};"));
-        let lines: Vec<usize> = paths
-            .iter()
-            .filter(|path| path.segments.len() > 1)
-            .map(|path| path.line)
-            .collect();
+        let lines: Vec<usize> =
+            paths.iter().filter(|path| path.segments.len() > 1).map(|path| path.line).collect();
         assert_eq!(lines, [2, 3]);
     }
 }

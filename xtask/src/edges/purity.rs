@@ -34,10 +34,7 @@ pub(super) fn violations(inside: &str, source: &str) -> Vec<Violation> {
             rule: format!("the domain is pure and must not use `{written}`"),
         })
     };
-    paths::named_paths(&tokens::production(source))
-        .iter()
-        .filter_map(judge)
-        .collect()
+    paths::named_paths(&tokens::production(source)).iter().filter_map(judge).collect()
 }
 
 fn is_impure(segments: &[String]) -> bool {
@@ -71,10 +68,8 @@ mod tests {
 
     #[test]
     fn an_impure_import_is_named_with_file_line_and_rule() {
-        let found = violations(
-            "registry.rs",
-            "use std::{\n  fmt,\n  time::{Duration, Instant},\n};",
-        );
+        let found =
+            violations("registry.rs", "use std::{\n  fmt,\n  time::{Duration, Instant},\n};");
         let text: Vec<String> = found.iter().map(ToString::to_string).collect();
         let expected = "crates/domain/src/registry.rs:3: the domain is pure and must not use \
                         `std::time::Instant`";

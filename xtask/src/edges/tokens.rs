@@ -42,10 +42,7 @@ struct Reader<'a> {
 }
 
 fn read(source: &str) -> Vec<Token> {
-    let mut reader = Reader {
-        rest: source.chars().peekable(),
-        line: 1,
-    };
+    let mut reader = Reader { rest: source.chars().peekable(), line: 1 };
     let mut tokens = Vec::new();
     while let Some(c) = reader.next() {
         tokens.extend(reader.token(c));
@@ -285,14 +282,7 @@ mod tests {
 
     #[test]
     fn unfinished_source_ends_instead_of_hanging() {
-        for source in [
-            "\"abc",
-            "r##\"abc\"#",
-            "/* abc",
-            "'",
-            "'\\",
-            "#[cfg(test)] mod t {",
-        ] {
+        for source in ["\"abc", "r##\"abc\"#", "/* abc", "'", "'\\", "#[cfg(test)] mod t {"] {
             let _ = words(source);
         }
     }

@@ -22,18 +22,13 @@ const COST: f64 = 1.25;
 
 pub(super) async fn run(options: &LoadOptions) -> anyhow::Result<Report> {
     let ground = Ground::prepare(options, ChangedField::Provider).await?;
-    let Some(first) = ground.registries.first() else {
-        bail!("there is no registry")
-    };
+    let Some(first) = ground.registries.first() else { bail!("there is no registry") };
     let answers = write_answers(first, ground.home.path().join("answers.json")).await?;
     let pods_per_service = options.fleet.pods_per_service;
     let (server, address) =
         bare::start(ground.home.path(), 1, pods_per_service, Some(&answers)).await?;
     let mut contenders = ground.contenders(&server, address)?;
-    compete(&mut contenders, options, |fleet| {
-        Reads::deal(fleet, options.connections)
-    })
-    .await?;
+    compete(&mut contenders, options, |fleet| Reads::deal(fleet, options.connections)).await?;
     let mut report = ground.report("read", options, contenders).await?;
     report.verdicts = load_verdicts(&report.loads, RATIO, COST);
     Ok(report)
@@ -59,10 +54,7 @@ async fn write_answers(registry: &Registry, path: PathBuf) -> anyhow::Result<Pat
 /// Fast answers without the pods would be worth nothing.
 fn check_answer(body: &[u8], pods: u32) -> anyhow::Result<()> {
     let body: Value = serde_json::from_slice(body)?;
-    let listed = body
-        .get("pods")
-        .and_then(Value::as_array)
-        .context("there are no pods")?;
+    let listed = body.get("pods").and_then(Value::as_array).context("there are no pods")?;
     if u32::try_from(listed.len()) != Ok(pods) {
         bail!("it lists {} pods instead of {pods}", listed.len());
     }

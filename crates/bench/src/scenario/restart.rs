@@ -40,12 +40,7 @@ impl Starts {
             contender: contender.to_owned(),
             ready_ms: (!self.ready.is_empty()).then(|| millis(&self.ready)),
             rss_bytes: rss.get(rss.len() / 2).copied().unwrap_or(0),
-            peak_bytes: self
-                .usage
-                .iter()
-                .map(|usage| usage.peak_bytes)
-                .max()
-                .unwrap_or(0),
+            peak_bytes: self.usage.iter().map(|usage| usage.peak_bytes).max().unwrap_or(0),
             stop_ms: (!self.stop.is_empty()).then(|| millis(&self.stop)),
             starts: self.ready.len(),
         }
@@ -60,12 +55,8 @@ pub(super) async fn run(options: &RestartOptions) -> anyhow::Result<Report> {
     let mut report = new_report("restart", settings(options));
     let bare = bare_starts(&home, options.rounds).await?;
     report.starts.push(bare.result("bare axum process"));
-    let empty = empty_starts(options, &mut report)
-        .await?
-        .result("manager, empty");
-    report
-        .verdicts
-        .extend(start_verdicts(&empty, EMPTY_READY_MS, EMPTY_RSS_MB));
+    let empty = empty_starts(options, &mut report).await?.result("manager, empty");
+    report.verdicts.extend(start_verdicts(&empty, EMPTY_READY_MS, EMPTY_RSS_MB));
     report.starts.push(empty);
     filled_starts(options, &home, &mut report).await?;
     Ok(report)
@@ -87,9 +78,7 @@ async fn bare_starts(home: &TempDir, rounds: u32) -> anyhow::Result<Starts> {
     for round in 1..=rounds {
         progress(&format!("bare axum process: start {round} of {rounds}"));
         let (mut server, address) = bare::start(home.path(), 1, 0, None).await?;
-        starts
-            .ready
-            .push(wait_until_ready(&mut server, address).await?);
+        starts.ready.push(wait_until_ready(&mut server, address).await?);
         starts.usage.push(usage_of(server.pid())?);
     }
     Ok(starts)
@@ -120,20 +109,10 @@ async fn filled_starts(
     let pods = PodSide::open(options.fleet.health, home).await?;
     let fleet = pods.fleet(&options.fleet, options.pods, ChangedField::Provider)?;
     let (mut manager, _) = Manager::start(&options.manager).await?;
-    fill(
-        &name,
-        &manager,
-        &fleet,
-        &Contents::new(),
-        options.connections,
-    )
-    .await?;
+    fill(&name, &manager, &fleet, &Contents::new(), options.connections).await?;
 
     let filled_name = format!("{name}, just filled");
-    let mut filled = Starts {
-        usage: manager.usage()?.into_iter().collect(),
-        ..Starts::default()
-    };
+    let mut filled = Starts { usage: manager.usage()?.into_iter().collect(), ..Starts::default() };
     let stopped = manager.stop().await?;
     note_stop(&filled_name, stopped, &mut filled, report);
     let filled = filled.result(&filled_name);
@@ -143,10 +122,7 @@ async fn filled_starts(
     let again_name = format!("{name}, started again");
     let mut starts = Starts::default();
     for round in 1..=options.rounds {
-        progress(&format!(
-            "{again_name}: start {round} of {}",
-            options.rounds
-        ));
+        progress(&format!("{again_name}: start {round} of {}", options.rounds));
         starts.ready.push(manager.start_again().await?);
         let rows = manager.count_rows(options.pods.into()).await?;
         report.add_rows(&format!("{name}, start {round}"), rows);
@@ -155,9 +131,7 @@ async fn filled_starts(
         note_stop(&again_name, stopped, &mut starts, report);
     }
     let again = starts.result(&again_name);
-    report
-        .verdicts
-        .extend(start_verdicts(&again, FILLED_READY_MS, FILLED_RSS_MB));
+    report.verdicts.extend(start_verdicts(&again, FILLED_READY_MS, FILLED_RSS_MB));
     report.starts.push(again);
     Ok(())
 }
@@ -171,19 +145,14 @@ fn note_stop(
 ) {
     starts.stop.push(after);
     if !status.success() {
-        report
-            .faults
-            .push(format!("{name}: ended with {status} after SIGTERM"));
+        report.faults.push(format!("{name}: ended with {status} after SIGTERM"));
     }
 }
 
 fn start_verdicts(start: &StartResult, ready_ms: f64, rss_mb: f64) -> [Verdict; 2] {
     let what = format!("{}: ready after", start.contender);
     let ready = start.ready_ms.unwrap_or(f64::NAN);
-    [
-        Verdict::at_most(what, ready, ready_ms, " ms"),
-        memory_verdict(start, rss_mb),
-    ]
+    [Verdict::at_most(what, ready, ready_ms, " ms"), memory_verdict(start, rss_mb)]
 }
 
 fn memory_verdict(start: &StartResult, bound: f64) -> Verdict {
@@ -197,21 +166,14 @@ mod tests {
 
     #[test]
     fn the_median_start_and_the_highest_peak_are_reported() {
-        let usage = |rss_bytes, peak_bytes| Usage {
-            cpu: Duration::ZERO,
-            rss_bytes,
-            peak_bytes,
-        };
+        let usage = |rss_bytes, peak_bytes| Usage { cpu: Duration::ZERO, rss_bytes, peak_bytes };
         let starts = Starts {
             ready: [30, 10, 20].map(Duration::from_millis).to_vec(),
             usage: vec![usage(3, 9), usage(1, 5), usage(2, 4)],
             stop: Vec::new(),
         };
         let result = starts.result("x");
-        assert_eq!(
-            (result.rss_bytes, result.peak_bytes, result.starts),
-            (2, 9, 3)
-        );
+        assert_eq!((result.rss_bytes, result.peak_bytes, result.starts), (2, 9, 3));
         assert!((result.ready_ms.unwrap() - 20.0).abs() < 1e-9);
         assert_eq!(result.stop_ms, None);
     }

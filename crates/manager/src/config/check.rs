@@ -20,10 +20,7 @@ pub(super) fn text(reader: &Reader<'_>) -> String {
         push(&mut text, format_args!("\n# {}", section.title));
         for setting in section.settings {
             let card = setting.card();
-            let Some(line) = reader
-                .effective
-                .iter()
-                .find(|line| line.card.name == card.name)
+            let Some(line) = reader.effective.iter().find(|line| line.card.name == card.name)
             else {
                 continue;
             };
@@ -38,20 +35,12 @@ pub(super) fn text(reader: &Reader<'_>) -> String {
 }
 
 fn assignment(line: &Effective) -> String {
-    let Effective {
-        card,
-        shown,
-        origin,
-    } = line;
+    let Effective { card, shown, origin } = line;
     let is_hidden = card.secrecy == Secrecy::Secret;
     // A file cannot name itself, and what stands for a secret must not become one.
     let is_remark = is_hidden || *origin == Origin::Default || card.name == CONFIG_FILE.card.name;
     let mark = if is_remark { "# " } else { "" };
-    let value = if is_hidden {
-        shown.clone()
-    } else {
-        quoted(shown)
-    };
+    let value = if is_hidden { shown.clone() } else { quoted(shown) };
     format!("{mark}{}: {value}", card.name)
 }
 
@@ -61,17 +50,13 @@ fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
 
 /// A comment must not end early: the path of a file may hold a line end.
 fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// As it is where YAML reads that as one text, else as a JSON string, which YAML reads too.
 fn quoted(value: &str) -> String {
     let is_plain = value.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.'))
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"/._-,=+".contains(&b));
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-,=+".contains(&b));
     if is_plain && !is_null_word(value) {
         value.to_owned()
     } else {

@@ -186,10 +186,7 @@ impl Database {
             reader.warnings.push(text.to_owned());
         }
         Self {
-            hosts: hosts
-                .into_iter()
-                .map(|(h, port)| (h, port.unwrap_or(default_port)))
-                .collect(),
+            hosts: hosts.into_iter().map(|(h, port)| (h, port.unwrap_or(default_port))).collect(),
             name: reader.read(&DB_NAME),
             user: reader.read(&DB_USER),
             password: read_password(reader),
@@ -248,9 +245,7 @@ fn password_from(path: &Path) -> Result<Secret, String> {
 
 fn parse_hosts(text: &str) -> Result<Hosts, Reason> {
     if text.contains("://") {
-        return Err(Some(
-            "it is a URL; user, name and port have settings of their own".to_owned(),
-        ));
+        return Err(Some("it is a URL; user, name and port have settings of their own".to_owned()));
     }
     let items: Vec<&str> = text.split(',').map(str::trim).collect();
     if items.len() > MAX_HOSTS {
@@ -273,9 +268,7 @@ fn parse_host(item: &str) -> Result<(String, Option<u16>), Reason> {
             }
             (host, port)
         }
-        None => item
-            .split_once(':')
-            .map_or((item, None), |(host, port)| (host, Some(port))),
+        None => item.split_once(':').map_or((item, None), |(host, port)| (host, Some(port))),
     };
     let port = port.map(|text| text.parse::<u16>().ok().filter(|port| *port > 0));
     match port {
@@ -287,14 +280,12 @@ fn parse_host(item: &str) -> Result<(String, Option<u16>), Reason> {
 }
 
 fn show_hosts(hosts: &Hosts) -> String {
-    let shown = hosts
-        .iter()
-        .map(|(host, port)| match (host.contains(':'), port) {
-            (true, Some(port)) => format!("[{host}]:{port}"),
-            (false, Some(port)) => format!("{host}:{port}"),
-            (true, None) => format!("[{host}]"),
-            (false, None) => host.clone(),
-        });
+    let shown = hosts.iter().map(|(host, port)| match (host.contains(':'), port) {
+        (true, Some(port)) => format!("[{host}]:{port}"),
+        (false, Some(port)) => format!("{host}:{port}"),
+        (true, None) => format!("[{host}]"),
+        (false, None) => host.clone(),
+    });
     shown.collect::<Vec<_>>().join(",")
 }
 
@@ -305,46 +296,26 @@ mod tests {
     #[test]
     fn hosts_are_read_with_and_without_ports_and_brackets() {
         let hosts = parse_hosts("a, b:5433 ,[::1],[fe80::1]:6000,::2,10.0.0.1:1").unwrap();
-        assert_eq!(
-            show_hosts(&hosts),
-            "a,b:5433,[::1],[fe80::1]:6000,[::2],10.0.0.1:1"
-        );
+        assert_eq!(show_hosts(&hosts), "a,b:5433,[::1],[fe80::1]:6000,[::2],10.0.0.1:1");
         assert_eq!(hosts[3], ("fe80::1".to_owned(), Some(6000)));
         assert_eq!(parse_hosts(&show_hosts(&hosts)), Ok(hosts));
     }
 
     #[test]
     fn what_is_not_a_host_is_named() {
-        for wrong in [
-            "",
-            "a,,b",
-            "a b",
-            "[::1",
-            "[::1]x",
-            "[a]:1",
-            "/var/run/postgresql",
-            ":5432",
-        ] {
+        for wrong in ["", "a,,b", "a b", "[::1", "[::1]x", "[a]:1", "/var/run/postgresql", ":5432"]
+        {
             assert!(parse_hosts(wrong).is_err(), "{wrong:?}");
         }
-        assert_eq!(
-            parse_hosts("a,b!").unwrap_err().unwrap(),
-            "\"b!\" is not a host"
-        );
+        assert_eq!(parse_hosts("a,b!").unwrap_err().unwrap(), "\"b!\" is not a host");
         for port in ["0", "65536", "x", ""] {
             let reason = parse_hosts(&format!("a:{port}")).unwrap_err().unwrap();
             assert!(reason.starts_with("the port of"), "{reason}");
         }
         assert!(
-            parse_hosts("postgres://u:p@h/db")
-                .unwrap_err()
-                .unwrap()
-                .starts_with("it is a URL")
+            parse_hosts("postgres://u:p@h/db").unwrap_err().unwrap().starts_with("it is a URL")
         );
-        assert_eq!(
-            parse_hosts(&["a"; 17].join(",")),
-            Err(Some("at most 16 hosts".to_owned()))
-        );
+        assert_eq!(parse_hosts(&["a"; 17].join(",")), Err(Some("at most 16 hosts".to_owned())));
     }
 
     #[test]

@@ -65,17 +65,13 @@ fn parse_nanos(text: &str) -> Result<i64, DurationError> {
     let mut total: u64 = 0;
     while !rest.is_empty() {
         let (term, after) = parse_term(rest)?;
-        total = total
-            .checked_add(term)
-            .filter(|sum| *sum <= LIMIT)
-            .ok_or(DurationError::TooLong)?;
+        total =
+            total.checked_add(term).filter(|sum| *sum <= LIMIT).ok_or(DurationError::TooLong)?;
         rest = after;
     }
     if is_negative {
         // 2^63 itself is allowed here, and only here: it is Go's smallest duration.
-        return Ok(0i64
-            .checked_sub_unsigned(total)
-            .expect("the sum is at most 2^63"));
+        return Ok(0i64.checked_sub_unsigned(total).expect("the sum is at most 2^63"));
     }
     i64::try_from(total).map_err(|_| DurationError::TooLong)
 }
@@ -119,11 +115,7 @@ fn leading_integer(digits: &str) -> Result<u64, DurationError> {
         return Ok(0);
     }
     let number: u64 = digits.parse().map_err(|_| DurationError::TooLong)?;
-    if number > LIMIT {
-        Err(DurationError::TooLong)
-    } else {
-        Ok(number)
-    }
+    if number > LIMIT { Err(DurationError::TooLong) } else { Ok(number) }
 }
 
 /// The fraction's share of one unit, rounded down as Go does: digits that no longer fit into
@@ -144,11 +136,7 @@ fn fraction_of(digits: &str, unit: u64) -> u64 {
         }
         scale *= 10.0;
     }
-    if value == 0 {
-        0
-    } else {
-        (value as f64 * (unit as f64 / scale)) as u64
-    }
+    if value == 0 { 0 } else { (value as f64 * (unit as f64 / scale)) as u64 }
 }
 
 fn nanos_of(unit: &str) -> Option<u64> {
@@ -187,11 +175,8 @@ pub fn go_form(duration: Duration) -> String {
 /// [`go_form`] without the zeros at its end: `24h`, `5m`. For texts that state a limit.
 pub fn short_form(duration: Duration) -> String {
     let full = go_form(duration);
-    let full = full
-        .strip_suffix("m0s")
-        .map_or(full.clone(), |rest| format!("{rest}m"));
-    full.strip_suffix("h0m")
-        .map_or(full.clone(), |rest| format!("{rest}h"))
+    let full = full.strip_suffix("m0s").map_or(full.clone(), |rest| format!("{rest}m"));
+    full.strip_suffix("h0m").map_or(full.clone(), |rest| format!("{rest}h"))
 }
 
 /// `nanos / unit` with up to `places` decimals, without zeros at the end.
@@ -249,10 +234,7 @@ mod tests {
             ("3h30m", 3 * H + 30 * M),
             ("10.5s4m", 4 * M + 10 * S + 500 * MS),
             ("-2m3.4s", -(2 * M + 3 * S + 400 * MS)),
-            (
-                "1h2m3s4ms5us6ns",
-                H + 2 * M + 3 * S + 4 * MS + 5 * US + 6 * NS,
-            ),
+            ("1h2m3s4ms5us6ns", H + 2 * M + 3 * S + 4 * MS + 5 * US + 6 * NS),
             ("39h9m14.425s", 39 * H + 9 * M + 14 * S + 425 * MS),
             ("1m30s", 90 * S),
             ("1.5h", H + 30 * M),

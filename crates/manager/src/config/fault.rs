@@ -28,12 +28,7 @@ impl Fault {
             Secrecy::Open if !is_url_with_password => Shown::Text(cut(value)),
             Secrecy::Open | Secrecy::Secret => Shown::Hidden,
         };
-        Self {
-            setting: card.name,
-            value,
-            origin: origin.clone(),
-            problem,
-        }
+        Self { setting: card.name, value, origin: origin.clone(), problem }
     }
 
     /// The name of the setting.
@@ -43,12 +38,7 @@ impl Fault {
 
     /// For a fault that is not about what the value is.
     pub(super) fn without_value(card: &Card, origin: &Origin, problem: String) -> Self {
-        Self {
-            setting: card.name,
-            value: Shown::Nothing,
-            origin: origin.clone(),
-            problem,
-        }
+        Self { setting: card.name, value: Shown::Nothing, origin: origin.clone(), problem }
     }
 }
 
@@ -69,12 +59,7 @@ fn cut(value: &str) -> String {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            setting,
-            value,
-            origin,
-            problem,
-        } = self;
+        let Self { setting, value, origin, problem } = self;
         match value {
             Shown::Text(value) => write!(f, "{setting}={value:?} ({origin}): {problem}"),
             Shown::Hidden => write!(f, "{setting}=(hidden) ({origin}): {problem}"),
@@ -105,9 +90,6 @@ impl fmt::Display for Listing<'_> {
         for fault in self.0 {
             writeln!(f, "  {fault}")?;
         }
-        write!(
-            f,
-            "hint: --help names every setting, its default and what it allows"
-        )
+        write!(f, "hint: --help names every setting, its default and what it allows")
     }
 }

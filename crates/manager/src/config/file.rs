@@ -41,17 +41,11 @@ pub(super) fn read(path: &Path) -> Result<Contents, String> {
         return Err("is too large: at most 1 MiB is read".to_owned());
     }
     let text = String::from_utf8(bytes).map_err(|error| {
-        let valid = error
-            .as_bytes()
-            .get(..error.utf8_error().valid_up_to())
-            .unwrap_or_default();
+        let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
         let line = String::from_utf8_lossy(valid).matches('\n').count() + 1;
         format!("is not UTF-8 text: line {line}")
     })?;
-    interpret(
-        &path.display().to_string(),
-        text.trim_start_matches('\u{feff}'),
-    )
+    interpret(&path.display().to_string(), text.trim_start_matches('\u{feff}'))
 }
 
 fn interpret(path: &str, text: &str) -> Result<Contents, String> {
@@ -70,12 +64,7 @@ fn interpret(path: &str, text: &str) -> Result<Contents, String> {
             ));
         }
     };
-    let mut pass = Pass {
-        path: path.into(),
-        text,
-        keys: known_keys(),
-        seen: BTreeMap::new(),
-    };
+    let mut pass = Pass { path: path.into(), text, keys: known_keys(), seen: BTreeMap::new() };
     let mut contents = Contents::default();
     for (key, node) in &entries {
         pass.top_level(key, node, &mut contents);
@@ -111,10 +100,7 @@ fn known_keys() -> BTreeMap<String, &'static Card> {
 
 /// `SSL_MODE`, `ssl-mode` and `sslMode` are one key.
 fn normal(key: &str) -> String {
-    key.chars()
-        .filter(|c| !matches!(c, '_' | '-'))
-        .collect::<String>()
-        .to_ascii_lowercase()
+    key.chars().filter(|c| !matches!(c, '_' | '-')).collect::<String>().to_ascii_lowercase()
 }
 
 /// One walk over a file.
@@ -143,31 +129,21 @@ impl Pass<'_> {
         let line = node.referenced.line();
         let path = &self.path;
         let Some(card) = self.keys.get(&normal(key)).copied() else {
-            into.warnings.push(format!(
-                "{path} line {line}: unknown setting {key:?} is ignored"
-            ));
+            into.warnings.push(format!("{path} line {line}: unknown setting {key:?} is ignored"));
             return;
         };
-        let origin = Origin::File {
-            path: Arc::clone(path),
-            line,
-        };
-        let first = self
-            .seen
-            .entry(card.name)
-            .or_insert_with(|| (key.to_owned(), line));
+        let origin = Origin::File { path: Arc::clone(path), line };
+        let first = self.seen.entry(card.name).or_insert_with(|| (key.to_owned(), line));
         if first.0 != key {
             let problem = format!("is set twice: as {:?} in line {} too", first.0, first.1);
-            into.faults
-                .push(Fault::without_value(card, &origin, problem));
+            into.faults.push(Fault::without_value(card, &origin, problem));
             return;
         }
         match self.scalar_or_list(node) {
             Some(text) => into.values.push((card, Given { text, origin })),
             None => {
                 let problem = "must be a single value, or a list of single values".to_owned();
-                into.faults
-                    .push(Fault::without_value(card, &origin, problem));
+                into.faults.push(Fault::without_value(card, &origin, problem));
             }
         }
     }
@@ -189,14 +165,10 @@ impl Pass<'_> {
             Node::Text(text) => Some(text.clone()),
             Node::Typed(fallback) => {
                 let span = node.defined.span();
-                let as_written = span
-                    .byte_offset()
-                    .zip(span.byte_len())
-                    .and_then(|(from, len)| {
-                        let from = usize::try_from(from).ok()?;
-                        self.text
-                            .get(from..from.checked_add(usize::try_from(len).ok()?)?)
-                    });
+                let as_written = span.byte_offset().zip(span.byte_len()).and_then(|(from, len)| {
+                    let from = usize::try_from(from).ok()?;
+                    self.text.get(from..from.checked_add(usize::try_from(len).ok()?)?)
+                });
                 Some(as_written.map_or_else(|| fallback.clone(), |text| text.trim().to_owned()))
             }
             Node::List(_) | Node::Map(_) => None,

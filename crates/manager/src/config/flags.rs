@@ -63,12 +63,8 @@ pub(super) fn parse(
 }
 
 fn settings_in(matches: &mut ArgMatches) -> BTreeMap<&'static str, OsString> {
-    let names = table::settings()
-        .map(Described::card)
-        .filter(|card| card.flag().is_some());
-    names
-        .filter_map(|card| Some((card.name, matches.remove_one::<OsString>(card.name)?)))
-        .collect()
+    let names = table::settings().map(Described::card).filter(|card| card.flag().is_some());
+    names.filter_map(|card| Some((card.name, matches.remove_one::<OsString>(card.name)?))).collect()
 }
 
 fn command() -> Command {
@@ -87,19 +83,11 @@ fn command() -> Command {
         .term_width(WIDTH)
         .args(settings)
         .arg(
-            Arg::new(CHECK_CONFIG)
-                .long(CHECK_CONFIG)
-                .action(ArgAction::SetTrue)
-                .help(
-                    "Print the effective configuration and where each value comes from, then exit",
-                ),
+            Arg::new(CHECK_CONFIG).long(CHECK_CONFIG).action(ArgAction::SetTrue).help(
+                "Print the effective configuration and where each value comes from, then exit",
+            ),
         )
-        .arg(
-            Arg::new(PRINT_REFERENCE)
-                .long(PRINT_REFERENCE)
-                .action(ArgAction::SetTrue)
-                .hide(true),
-        )
+        .arg(Arg::new(PRINT_REFERENCE).long(PRINT_REFERENCE).action(ArgAction::SetTrue).hide(true))
 }
 
 fn argument(setting: &dyn Described) -> Option<Arg> {
@@ -108,11 +96,7 @@ fn argument(setting: &dyn Described) -> Option<Arg> {
         "" => String::new(),
         default => format!(", default {default}"),
     };
-    let help = format!(
-        "{} [{}{default}]",
-        card.about.replace('`', ""),
-        setting.allowed()
-    );
+    let help = format!("{} [{}{default}]", card.about.replace('`', ""), setting.allowed());
     let argument = Arg::new(card.name)
         .long(card.flag()?)
         .value_name("VALUE")
@@ -126,12 +110,7 @@ mod tests {
     use super::*;
 
     fn parsed(args: &[&str]) -> Result<(Request, BTreeMap<&'static str, OsString>), String> {
-        parse(
-            ["governance-manager"]
-                .iter()
-                .chain(args)
-                .map(OsString::from),
-        )
+        parse(["governance-manager"].iter().chain(args).map(OsString::from))
     }
 
     #[test]
@@ -147,10 +126,7 @@ mod tests {
                 Ok((_, values)) => assert_eq!(values.get(card.name), Some(&"x".into()), "{flag}"),
                 Err(text) => {
                     assert_eq!(card.name, "DB_PASSWORD");
-                    assert!(
-                        text.contains("unexpected argument '--db-password'"),
-                        "{text}"
-                    );
+                    assert!(text.contains("unexpected argument '--db-password'"), "{text}");
                     assert!(!text.contains("=x"), "{text}");
                 }
             }
@@ -159,9 +135,7 @@ mod tests {
 
     #[test]
     fn the_help_text_names_every_flag_its_default_and_what_is_allowed() {
-        let Ok((Request::Print(help), _)) = parsed(&["--help"]) else {
-            panic!("no help")
-        };
+        let Ok((Request::Print(help), _)) = parsed(&["--help"]) else { panic!("no help") };
         let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
         for setting in table::settings().filter(|setting| setting.card().flag().is_some()) {
             let flag = format!("--{} ", setting.card().flag().unwrap());

@@ -75,10 +75,7 @@ fn parse_directive(item: &str) -> Result<String, Reason> {
 
 impl Log {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        Self {
-            level: reader.read(&LOG_LEVEL),
-            format: reader.read(&LOG_FORMAT),
-        }
+        Self { level: reader.read(&LOG_LEVEL), format: reader.read(&LOG_FORMAT) }
     }
 }
 
@@ -90,22 +87,13 @@ mod tests {
     fn levels_are_read_in_any_case_and_lists_are_directives() {
         assert_eq!(parse_level("WARNING"), Ok("warn".to_owned()));
         assert_eq!(parse_level("Debug"), Ok("debug".to_owned()));
-        assert_eq!(
-            parse_level("info, hyper=warn"),
-            Ok("info,hyper=warn".to_owned())
-        );
+        assert_eq!(parse_level("info, hyper=warn"), Ok("info,hyper=warn".to_owned()));
     }
 
     #[test]
     fn a_misspelt_level_is_not_taken_for_a_module() {
-        assert_eq!(
-            parse_level("inof"),
-            Err(Some("\"inof\" is not a level".to_owned()))
-        );
-        assert_eq!(
-            parse_level("info,inof"),
-            Err(Some("\"inof\" is not a level".to_owned()))
-        );
+        assert_eq!(parse_level("inof"), Err(Some("\"inof\" is not a level".to_owned())));
+        assert_eq!(parse_level("info,inof"), Err(Some("\"inof\" is not a level".to_owned())));
         assert!(parse_level("hyper=loud").is_err());
     }
 }

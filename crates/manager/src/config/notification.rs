@@ -58,18 +58,11 @@ static UNHEALTHY_PODS: Setting<Choice<UnhealthyPods>> = Setting::new(
     "UNHEALTHY_PODS",
     "list",
     "Whether unhealthy pods are in the pod lists sent to pods; hide leaves them out",
-    Choice {
-        words: &[("list", UnhealthyPods::List), ("hide", UnhealthyPods::Hide)],
-        aliases: &[],
-    },
+    Choice { words: &[("list", UnhealthyPods::List), ("hide", UnhealthyPods::Hide)], aliases: &[] },
 );
 
-pub(super) static SETTINGS: &[&dyn Described] = &[
-    &NOTIFICATION_INTERVAL,
-    &NOTIFICATION_TIMEOUT,
-    &NOTIFICATION_MIN_INTERVAL,
-    &UNHEALTHY_PODS,
-];
+pub(super) static SETTINGS: &[&dyn Described] =
+    &[&NOTIFICATION_INTERVAL, &NOTIFICATION_TIMEOUT, &NOTIFICATION_MIN_INTERVAL, &UNHEALTHY_PODS];
 
 impl Notification {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {

@@ -68,14 +68,8 @@ pub(super) fn text() -> String {
 
 fn push_section(text: &mut String, section: &Section) {
     push(text, format_args!("\n## {}\n", section.title));
-    push(
-        text,
-        format_args!("| Environment variable | Flag | Default | Allowed | Description |"),
-    );
-    push(
-        text,
-        format_args!("|----------------------|------|---------|---------|-------------|"),
-    );
+    push(text, format_args!("| Environment variable | Flag | Default | Allowed | Description |"));
+    push(text, format_args!("|----------------------|------|---------|---------|-------------|"));
     for setting in section.settings {
         push_row(text, *setting);
     }
@@ -83,9 +77,7 @@ fn push_section(text: &mut String, section: &Section) {
 
 fn push_row(text: &mut String, setting: &dyn Described) {
     let card = setting.card();
-    let flag = card
-        .flag()
-        .map_or("none".to_owned(), |flag| format!("`--{flag}`"));
+    let flag = card.flag().map_or("none".to_owned(), |flag| format!("`--{flag}`"));
     let default = match card.default {
         "" => "unset".to_owned(),
         // An unbroken list would make the column as wide as the page.
@@ -97,13 +89,7 @@ fn push_row(text: &mut String, setting: &dyn Described) {
     };
     let allowed = setting.allowed();
     let row = [names, flag, default, allowed, card.about.to_owned()];
-    push(
-        text,
-        format_args!(
-            "| {} |",
-            row.map(|cell| cell.replace('|', "\\|")).join(" | ")
-        ),
-    );
+    push(text, format_args!("| {} |", row.map(|cell| cell.replace('|', "\\|")).join(" | ")));
 }
 
 fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
@@ -129,11 +115,7 @@ mod tests {
     fn the_document_names_every_setting_and_every_earlier_key() {
         let document = text();
         for card in table::settings().map(Described::card) {
-            assert!(
-                document.contains(&format!("| `{}`", card.name)),
-                "{}",
-                card.name
-            );
+            assert!(document.contains(&format!("| `{}`", card.name)), "{}", card.name);
             for key in card.earlier_keys {
                 assert!(document.contains(&format!("| `{key}` |")), "{key}");
             }

@@ -33,11 +33,7 @@ pub(super) struct Span {
 
 impl Span {
     pub(super) const fn between(min: Duration, max: Duration) -> Self {
-        Self {
-            min,
-            max,
-            zero_means: None,
-        }
+        Self { min, max, zero_means: None }
     }
 }
 
@@ -45,11 +41,7 @@ impl Rule for Span {
     type Value = Duration;
 
     fn allowed(&self) -> String {
-        let range = format!(
-            "a duration from {} to {}",
-            short_form(self.min),
-            short_form(self.max)
-        );
+        let range = format!("a duration from {} to {}", short_form(self.min), short_form(self.max));
         match self.zero_means {
             Some(meaning) => format!("0 ({meaning}) or {range}"),
             None => range,
@@ -87,12 +79,7 @@ impl<N> Whole<N> {
     where
         N: Copy,
     {
-        Self {
-            what,
-            min,
-            max,
-            zero_means: None,
-        }
+        Self { what, min, max, zero_means: None }
     }
 }
 
@@ -100,12 +87,7 @@ impl<N: Copy + Display + PartialOrd + TryFrom<u64>> Rule for Whole<N> {
     type Value = N;
 
     fn allowed(&self) -> String {
-        let Self {
-            what,
-            min,
-            max,
-            zero_means,
-        } = self;
+        let Self { what, min, max, zero_means } = self;
         match zero_means {
             Some(meaning) => format!("{what}, {min} ({meaning}) to {max}"),
             None => format!("{what}, {min} to {max}"),
@@ -115,11 +97,7 @@ impl<N: Copy + Display + PartialOrd + TryFrom<u64>> Rule for Whole<N> {
     fn parse(&self, text: &str) -> Result<N, Reason> {
         let number: u64 = text.parse().map_err(|_| None)?;
         let number = N::try_from(number).map_err(|_| None)?;
-        if number < self.min || number > self.max {
-            Err(None)
-        } else {
-            Ok(number)
-        }
+        if number < self.min || number > self.max { Err(None) } else { Ok(number) }
     }
 
     fn show(&self, value: &N) -> String {
@@ -149,9 +127,7 @@ impl<T: Copy + PartialEq> Rule for Choice<T> {
 
     fn parse(&self, text: &str) -> Result<T, Reason> {
         let mut all = self.words.iter().chain(self.aliases);
-        all.find(|(word, _)| word.eq_ignore_ascii_case(text))
-            .map(|(_, value)| *value)
-            .ok_or(None)
+        all.find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, value)| *value).ok_or(None)
     }
 
     fn show(&self, value: &T) -> String {
@@ -208,9 +184,7 @@ pub(super) fn is_host(text: &str) -> bool {
     let is_address = text.parse::<std::net::IpAddr>().is_ok();
     let is_name = (1..=253).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
     is_address || is_name
 }
 
@@ -227,10 +201,7 @@ mod tests {
         for outside in ["99ms", "24h0m0.000000001s", "0"] {
             assert_eq!(range().parse(outside), Err(None), "{outside}");
         }
-        let or_off = Span {
-            zero_means: Some("off"),
-            ..range()
-        };
+        let or_off = Span { zero_means: Some("off"), ..range() };
         assert_eq!(or_off.allowed(), "0 (off) or a duration from 100ms to 24h");
         assert_eq!(or_off.parse("0s"), Ok(Duration::ZERO));
         assert_eq!(or_off.parse("1ns"), Err(None));
@@ -241,38 +212,19 @@ mod tests {
         let port = Whole::<u16>::between("a port", 0, 65535);
         assert_eq!(port.allowed(), "a port, 0 to 65535");
         assert_eq!(port.parse("65535"), Ok(65535));
-        for wrong in [
-            "65536",
-            "-1",
-            "1.5",
-            "0x10",
-            "99999999999999999999999",
-            "８０",
-        ] {
+        for wrong in ["65536", "-1", "1.5", "0x10", "99999999999999999999999", "８０"] {
             assert_eq!(port.parse(wrong), Err(None), "{wrong}");
         }
-        assert_eq!(
-            Whole::<u32>::between("a number", 1, 10).parse("0"),
-            Err(None)
-        );
+        assert_eq!(Whole::<u32>::between("a number", 1, 10).parse("0"), Err(None));
     }
 
     #[test]
     fn hosts_are_names_or_addresses_and_never_urls() {
-        for host in [
-            "localhost",
-            "db-1.example.com",
-            "my_db",
-            "10.0.0.1",
-            "::1",
-            "fe80::1",
-        ] {
+        for host in ["localhost", "db-1.example.com", "my_db", "10.0.0.1", "::1", "fe80::1"] {
             assert!(is_host(host), "{host}");
         }
         let long = "a".repeat(254);
-        for other in [
-            "", "a b", "http://x", "a/b", "[::1]", "a:1", "-x", "*", "é", &long,
-        ] {
+        for other in ["", "a b", "http://x", "a/b", "[::1]", "a:1", "-x", "*", "é", &long] {
             assert!(!is_host(other), "{other}");
         }
     }

@@ -23,11 +23,7 @@ static SERVER_HOST: Setting<Text<String>> = Setting::new(
     "SERVER_HOST",
     "",
     "Address the HTTP API listens on; unset: all addresses (`::`, else `0.0.0.0`)",
-    Text {
-        allowed: "an IP address or a host name",
-        parse: parse_host,
-        show: String::clone,
-    },
+    Text { allowed: "an IP address or a host name", parse: parse_host, show: String::clone },
 )
 .earlier_keys(&["server.host"]);
 
@@ -53,23 +49,12 @@ static SHUTDOWN_DELAY: Setting<Span> = Setting::new(
     Span::between(Duration::ZERO, Duration::from_mins(10)),
 );
 
-pub(super) static SETTINGS: &[&dyn Described] = &[
-    &SERVER_HOST,
-    &SERVER_PORT,
-    &REQUEST_TIMEOUT,
-    &SHUTDOWN_DELAY,
-];
+pub(super) static SETTINGS: &[&dyn Described] =
+    &[&SERVER_HOST, &SERVER_PORT, &REQUEST_TIMEOUT, &SHUTDOWN_DELAY];
 
 fn parse_host(text: &str) -> Result<String, Reason> {
-    let inner = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
-    if is_host(inner) {
-        Ok(inner.to_owned())
-    } else {
-        Err(None)
-    }
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if is_host(inner) { Ok(inner.to_owned()) } else { Err(None) }
 }
 
 impl Server {

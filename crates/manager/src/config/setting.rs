@@ -116,12 +116,6 @@ mod tests {
     fn a_flag_is_the_name_in_lower_case_with_dashes_and_secrets_have_none() {
         let open = Setting::new("HEALTH_CHECK_RETRY", "", "", PATH);
         assert_eq!(open.card.flag().as_deref(), Some("health-check-retry"));
-        assert_eq!(
-            Setting::new("DB_PASSWORD", "", "", PATH)
-                .secret()
-                .card
-                .flag(),
-            None
-        );
+        assert_eq!(Setting::new("DB_PASSWORD", "", "", PATH).secret().card.flag(), None);
     }
 }

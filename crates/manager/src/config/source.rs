@@ -96,10 +96,7 @@ impl Values {
             if let Some(raw) = flags.remove(card.name) {
                 values.offer(card, &raw, Origin::Flag);
             }
-            for name in [Some(card.name), card.environment_alias]
-                .into_iter()
-                .flatten()
-            {
+            for name in [Some(card.name), card.environment_alias].into_iter().flatten() {
                 let raw = environment.get(OsStr::new(name));
                 if let Some(raw) = raw.filter(|raw| !values.is_injected_address(card, raw)) {
                     values.offer(card, raw, Origin::Environment);
@@ -140,8 +137,7 @@ impl Values {
                 }
             }
             Err(problem) => {
-                self.faults
-                    .push(Fault::new(&CONFIG_FILE.card, &text, &origin, problem));
+                self.faults.push(Fault::new(&CONFIG_FILE.card, &text, &origin, problem));
             }
         }
     }
@@ -151,8 +147,7 @@ impl Values {
             Some(text) => self.offer_text(card, text.to_owned(), origin),
             None => {
                 let problem = "must be UTF-8 text".to_owned();
-                self.faults
-                    .push(Fault::new(card, &raw.to_string_lossy(), &origin, problem));
+                self.faults.push(Fault::new(card, &raw.to_string_lossy(), &origin, problem));
             }
         }
     }
@@ -164,9 +159,7 @@ impl Values {
             Secrecy::Secret => text, // a space may be part of a password
         };
         if !text.is_empty() {
-            self.given
-                .entry(card.name)
-                .or_insert(Given { text, origin });
+            self.given.entry(card.name).or_insert(Given { text, origin });
         }
     }
 }
@@ -228,8 +221,7 @@ impl<'a> Reader<'a> {
             }
             Err(reason) => {
                 let problem = refusal(&setting.rule.allowed(), reason);
-                self.faults
-                    .push(Fault::new(&setting.card, text, origin, problem));
+                self.faults.push(Fault::new(&setting.card, text, origin, problem));
                 None
             }
         }
@@ -243,19 +235,14 @@ impl<'a> Reader<'a> {
     /// Adds a fault that only shows when several settings are seen together.
     pub(super) fn refuse(&mut self, card: &'static Card, problem: String) {
         if let Some(given) = self.values.given.get(card.name) {
-            self.faults
-                .push(Fault::new(card, &given.text, &given.origin, problem));
+            self.faults.push(Fault::new(card, &given.text, &given.origin, problem));
         }
     }
 
     /// Records what `--check-config` says; a later note for the same setting replaces it.
     pub(super) fn note(&mut self, card: &'static Card, shown: String, origin: Origin) {
         self.effective.retain(|line| line.card.name != card.name);
-        self.effective.push(Effective {
-            card,
-            shown,
-            origin,
-        });
+        self.effective.push(Effective { card, shown, origin });
     }
 }
 

@@ -13,49 +13,19 @@ pub(super) struct Section {
 }
 
 pub(super) static SECTIONS: &[Section] = &[
-    Section {
-        title: "Server",
-        settings: server::SETTINGS,
-    },
-    Section {
-        title: "Storage",
-        settings: storage::SETTINGS,
-    },
-    Section {
-        title: "PostgreSQL",
-        settings: database::SETTINGS,
-    },
-    Section {
-        title: "Engine",
-        settings: engine::SETTINGS,
-    },
-    Section {
-        title: "Health checks",
-        settings: health::SETTINGS,
-    },
-    Section {
-        title: "Notifications",
-        settings: notification::SETTINGS,
-    },
-    Section {
-        title: "Targets of checks and notifications",
-        settings: targets::SETTINGS,
-    },
-    Section {
-        title: "Logging",
-        settings: logging::SETTINGS,
-    },
-    Section {
-        title: "Configuration file",
-        settings: &[&source::CONFIG_FILE],
-    },
+    Section { title: "Server", settings: server::SETTINGS },
+    Section { title: "Storage", settings: storage::SETTINGS },
+    Section { title: "PostgreSQL", settings: database::SETTINGS },
+    Section { title: "Engine", settings: engine::SETTINGS },
+    Section { title: "Health checks", settings: health::SETTINGS },
+    Section { title: "Notifications", settings: notification::SETTINGS },
+    Section { title: "Targets of checks and notifications", settings: targets::SETTINGS },
+    Section { title: "Logging", settings: logging::SETTINGS },
+    Section { title: "Configuration file", settings: &[&source::CONFIG_FILE] },
 ];
 
 pub(super) fn settings() -> impl Iterator<Item = &'static dyn Described> {
-    SECTIONS
-        .iter()
-        .flat_map(|section| section.settings)
-        .copied()
+    SECTIONS.iter().flat_map(|section| section.settings).copied()
 }
 
 #[cfg(test)]
@@ -86,16 +56,8 @@ mod tests {
     fn every_setting_says_what_it_is_in_one_line() {
         for setting in settings() {
             let card = setting.card();
-            assert!(
-                !card.about.is_empty() && !setting.allowed().is_empty(),
-                "{}",
-                card.name
-            );
-            assert!(
-                !card.about.contains('\n') && !card.about.ends_with('.'),
-                "{}",
-                card.name
-            );
+            assert!(!card.about.is_empty() && !setting.allowed().is_empty(), "{}", card.name);
+            assert!(!card.about.contains('\n') && !card.about.ends_with('.'), "{}", card.name);
         }
     }
 }

@@ -59,22 +59,12 @@ fn parse_networks(text: &str) -> Result<Vec<IpNet>, Reason> {
     if text.eq_ignore_ascii_case("none") {
         return Ok(Vec::new());
     }
-    let items: Vec<&str> = text
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-        .collect();
+    let items: Vec<&str> = text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
     if items.len() > MAX_NETWORKS {
         return Err(Some(format!("at most {MAX_NETWORKS} networks")));
     }
     let networks: Result<Vec<_>, Reason> = items.into_iter().map(parse_network).collect();
-    networks.and_then(|networks| {
-        if networks.is_empty() {
-            Err(None)
-        } else {
-            Ok(networks)
-        }
-    })
+    networks.and_then(|networks| if networks.is_empty() { Err(None) } else { Ok(networks) })
 }
 
 /// A network, or an address for the network that holds it alone. Host bits are cleared.
@@ -85,19 +75,12 @@ fn parse_network(item: &str) -> Result<IpNet, Reason> {
     Ok(network.trunc())
 }
 
-#[expect(
-    clippy::ptr_arg,
-    reason = "the signature belongs to the rule for values of this type"
-)]
+#[expect(clippy::ptr_arg, reason = "the signature belongs to the rule for values of this type")]
 fn show_networks(networks: &Vec<IpNet>) -> String {
     if networks.is_empty() {
         return "none".to_owned();
     }
-    networks
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(",")
+    networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 impl Targets {
@@ -128,14 +111,8 @@ mod tests {
             refusal("10.0.0.0/8,10.0.0.0/33"),
             Some("\"10.0.0.0/33\" is not a network".into())
         );
-        assert_eq!(
-            refusal("localhost"),
-            Some("\"localhost\" is not a network".into())
-        );
+        assert_eq!(refusal("localhost"), Some("\"localhost\" is not a network".into()));
         assert_eq!(refusal(","), None);
-        assert_eq!(
-            refusal(&"::1,".repeat(257)),
-            Some("at most 256 networks".into())
-        );
+        assert_eq!(refusal(&"::1,".repeat(257)), Some("at most 256 networks".into()));
     }
 }

@@ -10,9 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use governance_domain::Timestamp;
-use governance_store::{
-    AuditEntry, CommitError, HealthWrite, Renewal, Store, StoreFault, Tenure,
-};
+use governance_store::{AuditEntry, CommitError, HealthWrite, Renewal, Store, StoreFault, Tenure};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, warn};
 
@@ -157,7 +155,9 @@ impl Background {
     fn timer(&self) -> BackgroundEvent {
         let now = Instant::now();
         match &self.lease {
-            Some(lease) if lease.ends <= now && lease.standby_is_alive => BackgroundEvent::LeaseEnded,
+            Some(lease) if lease.ends <= now && lease.standby_is_alive => {
+                BackgroundEvent::LeaseEnded
+            }
             _ => BackgroundEvent::Timer,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use governance_domain::{
-    Change, Decision, Draft, PodKey, Registry, RegistrationId, Rejection, Timestamp,
+    Change, Decision, Draft, PodKey, RegistrationId, Registry, Rejection, Timestamp,
 };
 use governance_store::{AuditAction, AuditEntry, AuditResult, Batch, RowChange, Tenure};
 

@@ -31,7 +31,7 @@ pub use handle::{EngineHandle, Origin, Registered, SubmitError, Unregistered};
 pub use health_reader::{HealthFigures, HealthHistory, HealthReader, LastFailure, StatusChange};
 pub use observation::Observation;
 pub use observer::{CheckSoon, Event, Observer};
+pub use office::{Engine, EngineSettings};
 pub use readers::{DeliveryReader, DeliveryState};
 pub use snapshot::Snapshot;
 pub use standing::{Phase, Standing, Writes};
-pub use office::{Engine, EngineSettings};

@@ -209,4 +209,3 @@ impl Engine {
         Some(registry)
     }
 }
-

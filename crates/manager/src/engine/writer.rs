@@ -52,7 +52,12 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(engine: &'a Engine, tenure: Tenure, registry: Registry, begun: Instant) -> Self {
+    pub(super) fn new(
+        engine: &'a Engine,
+        tenure: Tenure,
+        registry: Registry,
+        begun: Instant,
+    ) -> Self {
         Self {
             engine,
             registry,
@@ -194,11 +199,8 @@ impl<'a> Writer<'a> {
             };
             answers.push((pending, verdict, revision));
         }
-        let snapshot = if events.is_empty() {
-            self.engine.published.load()
-        } else {
-            self.publish()
-        };
+        let snapshot =
+            if events.is_empty() { self.engine.published.load() } else { self.publish() };
         for (pending, verdict, revision) in answers {
             answer(pending, verdict, revision, &snapshot);
         }
@@ -250,8 +252,7 @@ impl<'a> Writer<'a> {
         let mut decided = decisions.decided;
         // A culprit that is not in the batch tells nothing.
         let culprit = culprit.filter(|key| decided.iter().any(|d| d.pending.key() == *key));
-        let is_culprit =
-            |d: &Decided| culprit.is_none_or(|key| d.pending.key() == key);
+        let is_culprit = |d: &Decided| culprit.is_none_or(|key| d.pending.key() == key);
         let suspects = decided.iter().filter(|d| is_culprit(d)).count();
         if suspects == 1
             && let Some(position) = decided.iter().position(is_culprit)
@@ -532,7 +533,11 @@ fn answer(
     }
 }
 
-fn health_entry(applied: &Applied, at: governance_domain::Timestamp, details: String) -> AuditEntry {
+fn health_entry(
+    applied: &Applied,
+    at: governance_domain::Timestamp,
+    details: String,
+) -> AuditEntry {
     AuditEntry {
         at,
         action: AuditAction::HealthStatusChange,

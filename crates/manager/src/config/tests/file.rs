@@ -26,11 +26,7 @@ DB_NAME: yes
     assert_eq!(config.health.timeout, Duration::from_millis(500));
     assert_eq!(config.notification.interval, None);
     assert_eq!(config.targets.allow.len(), 2);
-    assert_eq!(
-        config.database.password.expose(),
-        "007",
-        "as written, not as a number"
-    );
+    assert_eq!(config.database.password.expose(), "007", "as written, not as a number");
     assert_eq!(config.database.user, "debug");
     assert_eq!(config.database.name, "yes", "as written, not as a boolean");
     assert_eq!(config.warnings, Vec::<String>::new());
@@ -73,13 +69,7 @@ logging:
     assert_eq!(config.notification.interval, Some(Duration::from_secs(30)));
     assert_eq!(config.notification.timeout, Duration::from_secs(3));
     assert_eq!(config.engine.event_queue_size, 50);
-    assert_eq!(
-        config.log,
-        Log {
-            level: "warn".to_owned(),
-            format: LogFormat::Text
-        }
-    );
+    assert_eq!(config.log, Log { level: "warn".to_owned(), format: LogFormat::Text });
     assert_eq!(config.warnings, Vec::<String>::new());
 }
 
@@ -87,12 +77,7 @@ logging:
 fn unknown_keys_are_warned_of_with_their_lines() {
     let (_dir, path) = file("colour: red\nserver:\n  prot: 1\nweb: {port: 1}\nCONFIG_FILE: x\n");
     let config = config(&[], &[("CONFIG_FILE", &path)]);
-    let expected = [
-        (1, "colour"),
-        (3, "server.prot"),
-        (4, "web"),
-        (5, "CONFIG_FILE"),
-    ];
+    let expected = [(1, "colour"), (3, "server.prot"), (4, "web"), (5, "CONFIG_FILE")];
     let expected = expected
         .map(|(line, key)| format!("{path} line {line}: unknown setting {key:?} is ignored"));
     assert_eq!(config.warnings, expected);
@@ -115,14 +100,8 @@ fn a_wrong_value_in_the_file_is_named_with_file_and_line() {
     let text = file_fault("server:\n  port: 99999\nHEALTH_CHECK_RETRY: {a: 1}\nSTORAGE: 1.5\n");
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], "error: 3 settings are wrong");
-    assert_eq!(
-        lines[1],
-        "  SERVER_PORT=\"99999\" (FILE line 2): must be a port, 0 to 65535"
-    );
-    assert!(
-        lines[2].starts_with("  STORAGE=\"1.5\" (FILE line 4): must be auto"),
-        "{text}"
-    );
+    assert_eq!(lines[1], "  SERVER_PORT=\"99999\" (FILE line 2): must be a port, 0 to 65535");
+    assert!(lines[2].starts_with("  STORAGE=\"1.5\" (FILE line 4): must be auto"), "{text}");
     let shape = "HEALTH_CHECK_RETRY (FILE line 3): must be a single value, or a list of";
     assert!(lines[3].contains(shape), "{text}");
 }
@@ -132,10 +111,7 @@ fn a_setting_that_stands_twice_in_the_file_is_a_fault() {
     let text = file_fault("SERVER_PORT: 1\nserver: {port: 2}\n");
     assert!(text.contains("SERVER_PORT (FILE line 2): is set twice: as \"SERVER_PORT\" in line 1"));
     let text = file_fault("SERVER_PORT: 1\nSERVER_PORT: 2\n");
-    assert!(
-        text.contains("CONFIG_FILE=\"FILE\" (environment): is not valid YAML"),
-        "{text}"
-    );
+    assert!(text.contains("CONFIG_FILE=\"FILE\" (environment): is not valid YAML"), "{text}");
     assert!(text.contains("line 2"), "{text}");
 }
 
@@ -149,23 +125,14 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
     assert!(text.contains("cannot be read: "), "{text}");
 
     let text = file_fault("SERVER_PORT: 1\nDB_PASSWORD: 'hunter2\nx: [\n");
-    assert!(
-        text.contains("is not valid YAML: ") && text.contains("line "),
-        "{text}"
-    );
+    assert!(text.contains("is not valid YAML: ") && text.contains("line "), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
     let text = file_fault("a: 1\n---\nb: 1\n");
     assert!(text.contains("more than one document at line"), "{text}");
     let text = file_fault("- a\n- b\n");
-    assert!(
-        text.contains("line 1: must be a mapping of settings to values"),
-        "{text}"
-    );
+    assert!(text.contains("line 1: must be a mapping of settings to values"), "{text}");
     let text = file_fault("# x\n".repeat(300_000));
-    assert!(
-        text.contains("is too large: at most 1 MiB is read"),
-        "{text}"
-    );
+    assert!(text.contains("is too large: at most 1 MiB is read"), "{text}");
     let text = file_fault(b"a: 1\nb: \xff\n");
     assert!(text.contains("is not UTF-8 text: line 2"), "{text}");
 }
@@ -187,8 +154,5 @@ fn hostile_yaml_is_refused_and_not_followed() {
 fn a_bad_file_does_not_hide_other_faults() {
     let (_dir, path) = file("[");
     let text = faults(&[("CONFIG_FILE", &path), ("SERVER_PORT", "x")]);
-    assert!(
-        text.starts_with("error: 2 settings are wrong\n  SERVER_PORT="),
-        "{text}"
-    );
+    assert!(text.starts_with("error: 2 settings are wrong\n  SERVER_PORT="), "{text}");
 }

@@ -23,50 +23,23 @@ fn without_any_configuration_the_documented_defaults_hold() {
     assert_eq!(config.database.password.expose(), "postgres");
     assert_eq!(config.database.ssl_mode, SslMode::Disable);
     assert_eq!(config.database.ssl_root_cert, None);
-    assert_eq!(
-        config.engine,
-        Engine {
-            event_queue_size: 1000,
-            max_pods_per_service: 10_000
-        }
-    );
+    assert_eq!(config.engine, Engine { event_queue_size: 1000, max_pods_per_service: 10_000 });
     let (interval, timeout) = (Duration::from_secs(30), Duration::from_secs(5));
-    assert_eq!(
-        config.health,
-        Health {
-            interval,
-            timeout,
-            retry: 3,
-            failure_limit: 120
-        }
-    );
+    assert_eq!(config.health, Health { interval, timeout, retry: 3, failure_limit: 120 });
     assert_eq!(config.notification.interval, Some(Duration::from_mins(1)));
     assert_eq!(config.notification.timeout, timeout);
     assert_eq!(config.notification.min_interval, Duration::from_millis(250));
     assert_eq!(config.notification.unhealthy_pods, UnhealthyPods::List);
     assert_eq!(config.targets.deny.len(), 5);
-    assert_eq!(
-        (config.targets.allow, config.targets.ca_file),
-        (vec![], None)
-    );
-    assert_eq!(
-        config.log,
-        Log {
-            level: "info".to_owned(),
-            format: LogFormat::Text
-        }
-    );
+    assert_eq!((config.targets.allow, config.targets.ca_file), (vec![], None));
+    assert_eq!(config.log, Log { level: "info".to_owned(), format: LogFormat::Text });
     assert_eq!(config.warnings, Vec::<String>::new());
 }
 
 #[test]
 fn a_flag_wins_over_the_environment_which_wins_over_the_file() {
     let (_dir, path) = file("SERVER_PORT: 1\nHEALTH_CHECK_RETRY: 1\nEVENT_QUEUE_SIZE: 1\n");
-    let env = [
-        ("CONFIG_FILE", path.as_str()),
-        ("SERVER_PORT", "2"),
-        ("HEALTH_CHECK_RETRY", "2"),
-    ];
+    let env = [("CONFIG_FILE", path.as_str()), ("SERVER_PORT", "2"), ("HEALTH_CHECK_RETRY", "2")];
     let config = config(&["--server-port", "3"], &env);
     assert_eq!(config.server.port, 3);
     assert_eq!(config.health.retry, 2);
@@ -77,11 +50,7 @@ fn a_flag_wins_over_the_environment_which_wins_over_the_file() {
 #[test]
 fn an_empty_value_is_an_unset_one_at_every_level() {
     let (_dir, path) = file("SERVER_PORT: 9000\nDB_HOST:\nDB_NAME: ''\nLOG_FORMAT: ~\n");
-    let env = [
-        ("CONFIG_FILE", path.as_str()),
-        ("SERVER_PORT", ""),
-        ("HEALTH_CHECK_RETRY", " "),
-    ];
+    let env = [("CONFIG_FILE", path.as_str()), ("SERVER_PORT", ""), ("HEALTH_CHECK_RETRY", " ")];
     let config = config(&["--server-port="], &env);
     assert_eq!(config.server.port, 9000);
     assert_eq!(config.health.retry, 3);
@@ -90,10 +59,7 @@ fn an_empty_value_is_an_unset_one_at_every_level() {
 
 #[test]
 fn zero_switches_off_what_may_be_switched_off() {
-    let env = [
-        ("NOTIFICATION_INTERVAL", "0"),
-        ("HEALTH_CHECK_FAILURE_LIMIT", "0"),
-    ];
+    let env = [("NOTIFICATION_INTERVAL", "0"), ("HEALTH_CHECK_FAILURE_LIMIT", "0")];
     let config = config(&[], &env);
     assert_eq!(config.notification.interval, None);
     assert_eq!(config.health.failure_limit, 0);
@@ -106,29 +72,20 @@ fn port_zero_asks_for_a_free_port() {
 
 #[test]
 fn an_address_that_the_platform_injects_as_a_port_is_ignored_with_a_warning() {
-    let env = [
-        ("DB_PORT", "tcp://10.0.0.7:5432"),
-        ("SERVER_PORT", "tcp://10.0.0.8:80"),
-    ];
+    let env = [("DB_PORT", "tcp://10.0.0.7:5432"), ("SERVER_PORT", "tcp://10.0.0.8:80")];
     let config = config(&[], &env);
     assert_eq!(config.database.hosts, [("localhost".to_owned(), 5432)]);
     assert_eq!(config.server.port, 8080);
     assert!(!config.storage.any_db_setting, "nobody chose a database");
     assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
     assert!(config.warnings[1].starts_with("DB_PORT=\"tcp://10.0.0.7:5432\" (environment)"));
-    assert!(
-        invoke(&["--db-port", "tcp://10.0.0.7:5432"], &[]).is_err(),
-        "nobody injects flags"
-    );
+    assert!(invoke(&["--db-port", "tcp://10.0.0.7:5432"], &[]).is_err(), "nobody injects flags");
 }
 
 #[test]
 fn an_injected_port_does_not_hide_the_one_in_the_file() {
     let (_dir, path) = file("DB_PORT: 6000");
-    let config = config(
-        &[],
-        &[("CONFIG_FILE", &path), ("DB_PORT", "tcp://10.0.0.7:5432")],
-    );
+    let config = config(&[], &[("CONFIG_FILE", &path), ("DB_PORT", "tcp://10.0.0.7:5432")]);
     assert_eq!(config.database.hosts, [("localhost".to_owned(), 6000)]);
 }
 
@@ -155,28 +112,17 @@ fn any_of_the_six_database_settings_counts_as_choosing_a_database() {
     }
     assert!(with_file("database: {port: 5432}").storage.any_db_setting);
     assert!(config(&["--db-user=x"], &[]).storage.any_db_setting);
-    assert!(
-        !config(&[], &[("PGSSLROOTCERT", "/ca.pem")])
-            .storage
-            .any_db_setting
-    );
+    assert!(!config(&[], &[("PGSSLROOTCERT", "/ca.pem")]).storage.any_db_setting);
 }
 
 #[test]
 fn the_root_certificate_is_found_under_both_names() {
     let env = [("PGSSLROOTCERT", "/b.pem"), ("DB_SSL_MODE", "require")];
-    assert_eq!(
-        config(&[], &env).database.ssl_root_cert,
-        Some("/b.pem".into())
-    );
+    assert_eq!(config(&[], &env).database.ssl_root_cert, Some("/b.pem".into()));
     let env = [("PGSSLROOTCERT", "/b.pem"), ("DB_SSL_ROOT_CERT", "/a.pem")];
     let config = config(&[], &env);
     assert_eq!(config.database.ssl_root_cert, Some("/a.pem".into()));
-    assert!(
-        config.warnings[0].contains("DB_SSL_MODE is disable"),
-        "{:?}",
-        config.warnings
-    );
+    assert!(config.warnings[0].contains("DB_SSL_MODE is disable"), "{:?}", config.warnings);
 }
 
 #[test]
@@ -191,29 +137,18 @@ fn the_password_can_come_from_a_file_without_its_line_end() {
 #[test]
 fn of_two_passwords_the_one_set_at_the_higher_level_counts() {
     let (_dir, path) = file("from-file");
-    let both = [
-        ("DB_PASSWORD", "direct"),
-        ("DB_PASSWORD_FILE", path.as_str()),
-    ];
+    let both = [("DB_PASSWORD", "direct"), ("DB_PASSWORD_FILE", path.as_str())];
     let text = faults(&both);
-    assert!(
-        text.contains("must not be set together with DB_PASSWORD"),
-        "{text}"
-    );
+    assert!(text.contains("must not be set together with DB_PASSWORD"), "{text}");
     assert!(!text.contains("direct"), "{text}");
 
     let config_with = |yaml: &str, env: (&str, &str)| {
         let (_dir, config_path) = file(yaml);
-        config(&[], &[("CONFIG_FILE", &config_path), env])
-            .database
-            .password
+        config(&[], &[("CONFIG_FILE", &config_path), env]).database.password
     };
     let higher = config_with("DB_PASSWORD: in-yaml", ("DB_PASSWORD_FILE", &path));
     assert_eq!(higher.expose(), "from-file");
-    let lower = config_with(
-        &format!("DB_PASSWORD_FILE: {path}"),
-        ("DB_PASSWORD", "direct"),
-    );
+    let lower = config_with(&format!("DB_PASSWORD_FILE: {path}"), ("DB_PASSWORD", "direct"));
     assert_eq!(lower.expose(), "direct");
 }
 

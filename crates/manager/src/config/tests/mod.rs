@@ -10,14 +10,8 @@ mod merge;
 mod printing;
 
 fn invoke(args: &[&str], env: &[(&str, &str)]) -> Result<Invocation, ConfigError> {
-    let args = ["governance-manager"]
-        .iter()
-        .chain(args)
-        .map(OsString::from);
-    invocation(
-        args,
-        env.iter().map(|(name, value)| (name.into(), value.into())),
-    )
+    let args = ["governance-manager"].iter().chain(args).map(OsString::from);
+    invocation(args, env.iter().map(|(name, value)| (name.into(), value.into())))
 }
 
 fn config(args: &[&str], env: &[(&str, &str)]) -> Config {

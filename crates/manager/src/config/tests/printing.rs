@@ -22,10 +22,8 @@ fn check_config_shows_each_value_with_its_origin_and_hides_secrets() {
         ("HEALTH_CHECK_INTERVAL", "90s"),
     ];
     let text = printed(&["--check-config", "--log-level", "DEBUG"], &env);
-    let words: Vec<_> = text
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect();
+    let words: Vec<_> =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     let expected = [
         format!("# warning: {path} line 3: unknown setting \"foo\" is ignored"),
         format!("SERVER_HOST: \"::1\" # {path} line 2"),
@@ -49,10 +47,7 @@ fn check_config_shows_each_value_with_its_origin_and_hides_secrets() {
 fn check_config_names_the_file_a_password_came_from() {
     let (_dir, path) = file("hunter2");
     let text = printed(&["--check-config"], &[("DB_PASSWORD_FILE", &path)]);
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("# DB_PASSWORD:"))
-        .unwrap();
+    let line = text.lines().find(|line| line.starts_with("# DB_PASSWORD:")).unwrap();
     assert!(line.ends_with("# from DB_PASSWORD_FILE"), "{line}");
 }
 
@@ -74,9 +69,5 @@ fn what_check_config_prints_can_be_used_as_the_file() {
     let direct = config(&[], &env);
     assert_eq!(with_file(&printed(&["--check-config"], &env)), direct);
     let nothing_set = with_file(&printed(&["--check-config"], &[]));
-    assert_eq!(
-        nothing_set,
-        Config::default(),
-        "above all: nobody chose a database"
-    );
+    assert_eq!(nothing_set, Config::default(), "above all: nobody chose a database");
 }
