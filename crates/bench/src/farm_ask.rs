@@ -137,13 +137,16 @@ async fn check(pod: u32, port: u16) -> anyhow::Result<()> {
         .header("accept", "*/*")
         .header("connection", "close")
         .body(Empty::<Bytes>::new())?;
-    let status = tokio::select! {
-        answer = sender.send_request(request) => answer?.status(),
+    let mut answer = std::pin::pin!(sender.send_request(request));
+    let answer = tokio::select! {
+        answer = &mut answer => answer,
+        // The whole answer came at once, and the connection is through with it.
         closed = connection => {
             closed?;
-            bail!("closed without an answer");
+            answer.await
         }
     };
+    let status = answer?.status();
     if !status.is_success() {
         bail!("status {status}");
     }

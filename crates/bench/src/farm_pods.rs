@@ -103,7 +103,7 @@ pub(crate) struct Ports {
 
 impl Ports {
     /// The health-check URL of a pod.
-    pub(crate) fn url(&self, pod: u32, conduct: Conduct) -> String {
+    pub(crate) fn url(self, pod: u32, conduct: Conduct) -> String {
         let port = match conduct {
             Conduct::BlackHole => self.black_hole,
             Conduct::Refusing => self.refusing,

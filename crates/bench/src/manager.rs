@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use governance_testkit::postgres::Cluster;
 use rusqlite::OpenFlags;
 use serde::Serialize;
 use tempfile::TempDir;
@@ -25,6 +26,8 @@ use crate::{
     wire::{self, Connection},
 };
 
+/// The database that a measured manager makes for itself.
+const DATABASE: &str = "governance_bench";
 const READY_LIMIT: Duration = Duration::from_mins(2);
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// A manager is at rest when it takes less CPU than this in half a second …
@@ -62,6 +65,8 @@ impl Rows {
 /// A started manager and the directories it lives in. The process goes before its directory.
 pub(crate) struct Manager {
     server: Option<Server>,
+    /// The PostgreSQL it writes to, if it does; ends after the manager.
+    database: Option<Cluster>,
     home: Option<TempDir>,
     program: PathBuf,
     store: StoreKind,
@@ -84,15 +89,14 @@ impl Manager {
         options: &ManagerOptions,
         settings: Vec<(&'static str, String)>,
     ) -> anyhow::Result<(Self, Duration)> {
-        if options.store == StoreKind::Postgres {
-            bail!(
-                "measuring on PostgreSQL comes later\nhint: use --store sqlite or memory, or start \
-                 a manager on PostgreSQL yourself and give its --url and --pid"
-            );
-        }
+        let database = match options.store {
+            StoreKind::Postgres => Some(tokio::task::spawn_blocking(new_database).await??),
+            StoreKind::Sqlite | StoreKind::Memory => None,
+        };
         let program = find_program(options.manager_bin.as_deref())?;
         let mut manager = Self {
             server: None,
+            database,
             home: Some(new_directory(options.data_dir.as_deref())?),
             program,
             store: options.store,
@@ -113,6 +117,7 @@ impl Manager {
         }
         let manager = Self {
             server: None,
+            database: None,
             home: None,
             program: PathBuf::new(),
             store: StoreKind::Memory,
@@ -144,6 +149,7 @@ impl Manager {
             .env("LOG_LEVEL", &self.log_level)
             .env("HEALTH_CHECK_INTERVAL", "24h")
             .env("NOTIFICATION_INTERVAL", "0")
+            .envs(self.database.iter().flat_map(database_settings))
             .envs(self.settings.iter().map(|(name, value)| (*name, value)))
             .current_dir(home.path());
         let mut server = Server::spawn(command, log_path(home.path(), "manager", self.starts))
@@ -175,11 +181,15 @@ impl Manager {
             .get("count")
             .and_then(serde_json::Value::as_u64)
             .context("GET /services answers no count")?;
-        let database = match &self.home {
-            Some(home) if self.store == StoreKind::Sqlite => {
+        let database = match (&self.home, &self.database) {
+            (Some(_), Some(database)) => {
+                let count = database.sql(DATABASE, "SELECT count(*) FROM services")?;
+                Some(count.trim().parse().context("PostgreSQL counts no rows")?)
+            }
+            (Some(home), None) if self.store == StoreKind::Sqlite => {
                 Some(count_in_file(&home.path().join("data/governance.db"))?)
             }
-            Some(_) | None => None,
+            _ => None,
         };
         Ok(Rows { registered, api, database, is_shared: self.home.is_none() })
     }
@@ -208,6 +218,25 @@ impl Manager {
         progress(&format!("{label}: not at rest after {REST_LIMIT:?}, measuring all the same"));
         Ok(())
     }
+}
+
+/// A server of its own on this machine, which waits for the disk as one in earnest does.
+fn new_database() -> anyhow::Result<Cluster> {
+    Cluster::start_with(&[("fsync", "on"), ("synchronous_commit", "on")]).context(
+        "no PostgreSQL can be started to measure on; it needs the server's package, for example \
+         `apt-get install postgresql`",
+    )
+}
+
+fn database_settings(database: &Cluster) -> [(&'static str, String); 5] {
+    let address = database.address();
+    [
+        ("DB_HOST", address.ip().to_string()),
+        ("DB_PORT", address.port().to_string()),
+        ("DB_NAME", DATABASE.to_owned()),
+        ("DB_USER", governance_testkit::postgres::USER.to_owned()),
+        ("DB_PASSWORD", governance_testkit::postgres::PASSWORD.to_owned()),
+    ]
 }
 
 /// A new directory that goes with its value, in `parent` or the system's temporary directory.

@@ -234,7 +234,7 @@ impl Registry {
             self.put(&Arc::new(observed));
             return self.unconcerned();
         }
-        observed.updated_at = at;
+        observed.updated_at = at.max(pod.updated_at);
         self.replace(Arc::new(observed), NoticeKind::Update)
     }
 

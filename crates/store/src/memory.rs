@@ -106,7 +106,7 @@ impl Tables {
             let row = Arc::make_mut(row);
             row.status = write.status;
             row.last_health_check = Some(write.last_health_check);
-            row.updated_at = write.status_changed_at.unwrap_or(row.updated_at);
+            row.updated_at = row.updated_at.max(write.status_changed_at.unwrap_or(row.updated_at));
         }
     }
 

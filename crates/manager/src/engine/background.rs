@@ -31,6 +31,8 @@ pub(super) struct Background {
     pub(super) soft: SoftWrites,
     chore: Option<Chore>,
     next_soft: Instant,
+    /// When time was last turned into an allowance of touches.
+    refilled: Instant,
     next_prune: Instant,
     audit_retention: Duration,
     lease: Option<Lease>,
@@ -98,6 +100,7 @@ impl Background {
             soft: SoftWrites::default(),
             chore: None,
             next_soft: now + TRANSITION_DELAY,
+            refilled: now,
             next_prune: now + PRUNE_PAUSE,
             audit_retention,
             lease: Lease::of(tenure, begun),
@@ -165,7 +168,13 @@ impl Background {
     fn chore_landed(&mut self, result: Result<usize, CommitError>) -> BackgroundEvent {
         let Some(chore) = self.chore.take() else { return BackgroundEvent::Done };
         match result {
-            Ok(_) => BackgroundEvent::Done,
+            Ok(_) => {
+                // A storm of transitions is written statement after statement, without a pause.
+                if self.soft.has_transitions() {
+                    self.next_soft = Instant::now();
+                }
+                BackgroundEvent::Done
+            }
             Err(error) => {
                 self.soft.put_back(chore.rows, chore.audit);
                 self.next_soft = Instant::now() + TRANSITION_DELAY * 5;
@@ -191,7 +200,8 @@ impl Background {
         if now < self.next_soft {
             return;
         }
-        self.soft.refill(TRANSITION_DELAY);
+        self.soft.refill(now - self.refilled);
+        self.refilled = now;
         self.next_soft = now + TRANSITION_DELAY;
         if self.chore.is_some() {
             return;
@@ -223,7 +233,7 @@ impl Background {
         }
         if self.soft.dropped_audit > 0 {
             let entries = std::mem::take(&mut self.soft.dropped_audit);
-            warn!(entries, "audit entries of health were dropped while the store was away");
+            warn!(entries, "audit entries of health were dropped: more came than the store took");
         }
         let (store, tenure) = (Arc::clone(store), *tenure);
         let (sent_rows, sent_audit) = (rows.clone(), audit.clone());

@@ -39,6 +39,11 @@ impl SoftWrites {
         self.transitions.is_empty() && self.touches.is_empty() && self.audit.is_empty()
     }
 
+    /// Whether a transition or its entry waits, which is not held back like mere times of checks.
+    pub(super) fn has_transitions(&self) -> bool {
+        !self.transitions.is_empty() || !self.audit.is_empty()
+    }
+
     /// An entry of its own, about no pod's health.
     pub(super) fn note_entry(&mut self, entry: AuditEntry) {
         self.audit.push(entry);

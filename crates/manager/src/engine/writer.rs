@@ -301,7 +301,6 @@ impl<'a> Writer<'a> {
                 None
             }
             Attempt::Never(fault) => {
-                error!(why = chain(&fault), "the store cannot be used any more: a person must act");
                 self.store_fails(&fault);
                 self.flight = Flight::Asking(question, Instant::now() + self.backoff.next_pause());
                 None

@@ -161,7 +161,7 @@ WITH lease AS (
 ), stored AS (
     UPDATE services s
        SET status = found.status, last_health_check = found.checked_at,
-           updated_at = coalesce(found.changed_at, s.updated_at)
+           updated_at = greatest(found.changed_at, s.updated_at)
       FROM found LEFT JOIN governance_pods g
         ON g.service_key = found.service_key AND g.deleted IS NULL
      WHERE s.service_key = found.service_key

@@ -58,7 +58,7 @@ pub(super) fn write_health(
         let ledger = desk.ledger()?;
         let mut statement = transaction.prepare_cached(
             "UPDATE services SET status = ?2, last_health_check = ?3, \
-             updated_at = coalesce(?4, updated_at) WHERE service_key = ?1",
+             updated_at = max(coalesce(?4, updated_at), updated_at) WHERE service_key = ?1",
         )?;
         for write in writes {
             let key = write.key.to_string();
