@@ -109,6 +109,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         check_soon: health.check_soon(),
         permits: Arc::new(move |address| policy.permits(address)),
         unhealthy_pods: config.notification.unhealthy_pods,
+        health: Some(health.reader()),
+        deliveries: Some(notify_task.reader()),
         ..HttpState::new(handle.clone(), clock, config.server.request_timeout, draining.clone())
     });
     let mut parts = Parts::default();

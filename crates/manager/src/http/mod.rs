@@ -8,6 +8,7 @@ mod bind;
 mod body;
 mod health;
 mod heartbeat;
+mod insight;
 mod json;
 mod link;
 mod list;
@@ -37,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::UnhealthyPods;
-use crate::engine::{CheckSoon, EngineHandle, Origin, Phase};
+use crate::engine::{CheckSoon, DeliveryReader, EngineHandle, HealthReader, Origin, Phase};
 
 pub use bind::{BindFault, bind};
 pub use router::{App, Peer};
@@ -63,6 +64,10 @@ pub struct HttpState {
     pub version: &'static str,
     /// When the process started.
     pub started: Instant,
+    /// How checks went, where health checks run.
+    pub health: Option<Arc<dyn HealthReader>>,
+    /// What subscribers were told, where notifications are sent.
+    pub deliveries: Option<Arc<dyn DeliveryReader>>,
     /// Cancelled when the manager is about to stop: `/ready` says so, all else goes on.
     pub draining: CancellationToken,
 }
@@ -90,6 +95,8 @@ impl HttpState {
             unhealthy_pods: UnhealthyPods::List,
             version: env!("CARGO_PKG_VERSION"),
             started: Instant::now(),
+            health: None,
+            deliveries: None,
             draining,
         }
     }

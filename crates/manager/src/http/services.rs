@@ -9,7 +9,7 @@ use governance_domain::{PodKey, PodName, Protocol, Rejection, ServiceName, Statu
 use super::list::{Filter, Listing, Page};
 use super::problem::Problem;
 use super::query::Query;
-use super::{Answer, Shared, json_answer};
+use super::{Answer, Shared, insight, json_answer};
 use crate::engine::SubmitError;
 use crate::wire;
 
@@ -52,6 +52,14 @@ pub(super) async fn pod(
     };
     let mut out = Vec::with_capacity(wire::POD_SIZE);
     wire::write_pod(&mut out, found);
+    out.pop(); // the closing brace: more is known of one pod than of each in a list
+    if let Some(health) = &state.health {
+        insight::write_health(&mut out, &**health, &found.key);
+    }
+    if let Some(deliveries) = &state.deliveries {
+        insight::write_deliveries(&mut out, &**deliveries, &found.key);
+    }
+    out.push(b'}');
     Ok(json_answer(out))
 }
 

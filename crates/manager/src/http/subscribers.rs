@@ -1,10 +1,12 @@
-//! `GET /services/{service}/subscribers`: who wants to hear of a service.
+//! `GET /services/{service}/subscribers`: who wants to hear of a service, and who knows what of it.
+
+use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
 use governance_domain::{PodKey, ProviderFilter};
 
-use super::{Answer, Shared, json_answer};
-use crate::engine::Snapshot;
+use super::{Answer, Shared, insight, json_answer};
+use crate::engine::{DeliveryState, Snapshot};
 use crate::wire;
 
 pub(super) async fn subscribers(State(state): Shared, Path(service): Path<String>) -> Answer {
@@ -18,13 +20,22 @@ pub(super) async fn subscribers(State(state): Shared, Path(service): Path<String
     wire::write_uuid_field(&mut out, "registry_id", snapshot.registry_id);
     wire::write_number_field(&mut out, "count", count as u64);
     out.extend_from_slice(b",\"subscribers\":");
+    let told: BTreeMap<PodKey, DeliveryState> = match &state.deliveries {
+        Some(deliveries) => deliveries.deliveries_of(&service).into_iter().collect(),
+        None => BTreeMap::new(),
+    };
     wire::write_list(&mut out, snapshot.registry.subscribers(&service), |out, key| {
         write_subscriber(out, &snapshot, &service, key);
+        if let Some(state) = told.get(key) {
+            insight::write_delivery(out, state);
+        }
+        out.push(b'}');
     });
     out.push(b'}');
     Ok(json_answer(out))
 }
 
+/// Writes a subscriber without its closing brace.
 fn write_subscriber(out: &mut Vec<u8>, snapshot: &Snapshot, service: &str, key: &PodKey) {
     let pod = snapshot.registry.pod_by(key);
     let content = pod.map(|pod| &pod.content);
@@ -45,5 +56,4 @@ fn write_subscriber(out: &mut Vec<u8>, snapshot: &Snapshot, service: &str, key: 
     let healthy_only = wish.is_some_and(|wish| wish.healthy_only);
     out.extend_from_slice(b",\"healthy_only\":");
     out.extend_from_slice(if healthy_only { b"true" } else { b"false" });
-    out.push(b'}');
 }

@@ -12,14 +12,15 @@ use std::time::Duration;
 use governance_domain::PodKey;
 use tokio::time::Instant;
 
-/// Deliveries that have just begun, to subscribers that answer.
-const FRESH_MAX: usize = 512;
+/// Deliveries that have just begun, to subscribers that answer. Few, because hundreds that connect
+/// at once overflow the queues of those who listen, and a lost packet costs a second.
+const FRESH_MAX: usize = 128;
 /// Deliveries that take long.
-const SLOW_MAX: usize = 1_024;
+const SLOW_MAX: usize = 2_048;
 /// Deliveries to subscribers that did not answer the last time.
 const SUSPECT_MAX: usize = 512;
-/// What is normal for a delivery.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// What is normal for a delivery nearby.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Share {
