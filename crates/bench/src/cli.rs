@@ -135,6 +135,9 @@ pub(crate) struct FanoutOptions {
     /// Subscribers that never answer.
     #[arg(long, default_value_t = 0)]
     pub(crate) hanging: u32,
+    /// Also 1,000 pods of the service that register within 10 s.
+    #[arg(long)]
+    pub(crate) storm: bool,
     #[command(flatten)]
     pub(crate) manager: ManagerOptions,
     #[command(flatten)]

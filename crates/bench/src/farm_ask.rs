@@ -22,14 +22,14 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::{
     net::TcpStream,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, MissedTickBehavior, interval},
 };
 
 use crate::{
     bare::end_with_parent,
     cli::AskOptions,
-    farm_pods::address_of,
+    farm_pods::{address_of, raise_file_limit},
     process::{Usage, usage_of},
 };
 
@@ -41,6 +41,7 @@ const STEP: Duration = Duration::from_millis(4);
 pub(crate) struct Asked {
     pub(crate) checks: u64,
     pub(crate) failed: u64,
+    pub(crate) first_fault: Option<String>,
     pub(crate) cpu_us_per_check: f64,
 }
 
@@ -90,6 +91,7 @@ pub(crate) fn run(options: &AskOptions) -> anyhow::Result<()> {
     if options.until_stdin_closes {
         thread::spawn(end_with_parent);
     }
+    raise_file_limit();
     let asked = tokio::runtime::Runtime::new()?.block_on(ask(options))?;
     let mut out = std::io::stdout().lock();
     serde_json::to_writer(&mut out, &asked)?;
@@ -104,6 +106,7 @@ async fn ask(options: &AskOptions) -> anyhow::Result<Asked> {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut checks = JoinSet::new();
     let (mut begun, mut failed) = (0_u64, 0_u64);
+    let mut first_fault = None;
     let total = u64::from(options.per_second) * u64::from(options.seconds);
     while begun < total {
         ticks.tick().await;
@@ -115,16 +118,30 @@ async fn ask(options: &AskOptions) -> anyhow::Result<Asked> {
             begun += 1;
         }
         while let Some(done) = checks.try_join_next() {
-            failed += u64::from(!matches!(done, Ok(Ok(()))));
+            note(done, &mut failed, &mut first_fault);
         }
     }
     while let Some(done) = checks.join_next().await {
-        failed += u64::from(!matches!(done, Ok(Ok(()))));
+        note(done, &mut failed, &mut first_fault);
     }
     let used = usage()?.cpu.saturating_sub(before.cpu);
     #[expect(clippy::cast_precision_loss, reason = "far below 2⁵²")]
     let cpu_us_per_check = used.as_secs_f64() * 1e6 / begun.max(1) as f64;
-    Ok(Asked { checks: begun, failed, cpu_us_per_check })
+    Ok(Asked { checks: begun, failed, first_fault, cpu_us_per_check })
+}
+
+fn note(
+    done: Result<anyhow::Result<()>, JoinError>,
+    failed: &mut u64,
+    first_fault: &mut Option<String>,
+) {
+    let fault = match done {
+        Ok(Ok(())) => return,
+        Ok(Err(fault)) => format!("{fault:#}"),
+        Err(panic) => panic.to_string(),
+    };
+    *failed += 1;
+    first_fault.get_or_insert(fault);
 }
 
 async fn check(pod: u32, port: u16) -> anyhow::Result<()> {

@@ -30,6 +30,7 @@ use axum::{
     http::StatusCode,
     routing::{get, post},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 use tokio::{
@@ -54,6 +55,8 @@ const FLAP_MICROS: u64 = 40_000_000;
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// Arrivals kept per pod since the last mark.
 const ARRIVALS_MAX: usize = 1_024;
+/// After a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const BACKLOG: i32 = 4_096;
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
 const AWAY: &[u8] = b"HTTP/1.1 503 Away\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -182,8 +185,15 @@ pub(crate) fn serve(options: &PodsOptions) -> anyhow::Result<()> {
     if options.until_stdin_closes {
         thread::spawn(end_with_parent);
     }
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(options))
+}
+
+/// One descriptor per check under way, and thousands may be.
+pub(crate) fn raise_file_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let _stays = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 async fn run(options: &PodsOptions) -> anyhow::Result<()> {
@@ -206,10 +216,10 @@ async fn run(options: &PodsOptions) -> anyhow::Result<()> {
     let address = control.local_addr()?;
     writeln!(std::io::stderr(), "{{\"message\":\"listening\",\"address\":\"{address}\"}}")?;
     let listener = TcpListener::from_std(answering.into())?;
-    tokio::try_join!(accept(listener, Arc::clone(&pods)), async {
-        axum::serve(control, router(pods)).await.map_err(anyhow::Error::from)
-    })?;
-    Ok(())
+    tokio::select! {
+        () = accept(listener, Arc::clone(&pods)) => Ok(()),
+        served = axum::serve(control, router(pods)) => Ok(served?),
+    }
 }
 
 /// A socket on every address and some port, that listens with this backlog or not at all.
@@ -239,11 +249,16 @@ fn port_of(socket: &Socket) -> anyhow::Result<u16> {
     Ok(address.port())
 }
 
-async fn accept(listener: TcpListener, pods: Arc<Pods>) -> anyhow::Result<()> {
+async fn accept(listener: TcpListener, pods: Arc<Pods>) {
     let mut connections = JoinSet::new();
     loop {
-        let (stream, _) = listener.accept().await?;
-        connections.spawn(answer(stream, Arc::clone(&pods)));
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                connections.spawn(answer(stream, Arc::clone(&pods)));
+            }
+            // Out of descriptors, or the client is gone: the others go on.
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
         while connections.try_join_next().is_some() {}
     }
 }

@@ -8,6 +8,7 @@ mod health;
 mod read;
 mod register;
 mod restart;
+mod storm;
 
 use std::{net::SocketAddr, sync::Arc};
 

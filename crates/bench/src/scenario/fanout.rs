@@ -11,6 +11,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use super::storm;
 use crate::{
     cli::FanoutOptions,
     farm::{self, Seen, Shares, monotonic_micros},
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// The service that everybody subscribes to.
-const TARGET: &str = "target";
+pub(super) const TARGET: &str = "target";
 /// Subscribers of one service name: well below the manager's limit.
 const PODS_PER_SERVICE: u32 = 1_000;
 /// Connections that register, and that the bare client has open at once.
@@ -37,10 +38,10 @@ const RATE_RATIO: f64 = 0.5;
 const GROWTH_MB: f64 = 100.0;
 
 /// The manager and its subscribers.
-struct Ground {
-    manager: Manager,
-    farm: SocketAddr,
-    subscribers: u32,
+pub(super) struct Ground {
+    pub(super) manager: Manager,
+    pub(super) farm: SocketAddr,
+    pub(super) subscribers: u32,
     port: u16,
 }
 
@@ -64,6 +65,9 @@ pub(super) async fn run(options: &FanoutOptions) -> anyhow::Result<Report> {
     changes(&mut ground, options, &mut report).await?;
     if options.shares().total() > 0 {
         pairs(&mut ground, options, &mut report).await?;
+    }
+    if options.storm {
+        storm::run(&mut ground, &mut report).await?;
     }
     if let (Some(before), Some(after)) = (before, ground.manager.usage()?) {
         let growth = megabytes(after.peak_bytes.saturating_sub(before.rss_bytes));
@@ -185,12 +189,7 @@ impl Ground {
 
     /// Makes one change, and waits until all that can hear of it did.
     async fn change(&mut self, shares: Shares) -> anyhow::Result<Spread> {
-        // All hear of the calm before the storm, also those that failed in the round before.
-        self.post(&mark_path(Shares::default())).await?;
-        sleep(REST).await;
-        self.agree().await?;
-        self.manager.rest("manager").await?;
-        self.post(&mark_path(shares)).await?;
+        self.settle(shares).await?;
         let begun = monotonic_micros();
         let revision = self.touch_target().await?;
         let seen = self.converge(revision, shares.total()).await?;
@@ -205,8 +204,18 @@ impl Ground {
         Ok(Spread { p50: at(500), p99: at(990), last: at(1_000), seen })
     }
 
+    /// Waits until all hold the same, also those that failed before, and nothing is under way;
+    /// from then on the subscribers behave in these shares.
+    pub(super) async fn settle(&self, shares: Shares) -> anyhow::Result<()> {
+        self.post(&mark_path(Shares::default())).await?;
+        sleep(REST).await;
+        self.agree().await?;
+        self.manager.rest("manager").await?;
+        self.post(&mark_path(shares)).await
+    }
+
     /// Waits until all but the first `excused` subscribers hold the revision.
-    async fn converge(&self, revision: u64, excused: u32) -> anyhow::Result<Seen> {
+    pub(super) async fn converge(&self, revision: u64, excused: u32) -> anyhow::Result<Seen> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let seen = self.seen(revision).await?;
@@ -244,16 +253,15 @@ impl Ground {
     }
 
     /// A body like the one that was just sent; what is held must be what the manager says.
-    async fn notification(&self) -> anyhow::Result<Vec<u8>> {
+    pub(super) async fn notification(&self) -> anyhow::Result<Vec<u8>> {
         let seen = self.agree().await?;
         let mut connection = Connection::open(self.manager.address).await?;
         let state = fetch(&mut connection, &format!("/services/{TARGET}")).await?;
         let state: Value = serde_json::from_slice(&state)?;
         let list = seen.lists.first().context("nobody holds a list")?;
         let held: Value = serde_json::from_str(list)?;
-        let of = |list: &Value, field| list.pointer(&format!("/0/{field}")).cloned();
         let pods = state.get("pods").context("no pods")?;
-        if of(&held, "providers") != of(pods, "providers") {
+        if shown(&held) != shown(pods) {
             bail!("subscribers hold {held}, the manager says {pods}");
         }
         let (revision, registry_id) = (state.get("revision"), state.get("registry_id"));
@@ -303,6 +311,13 @@ fn check(seen: &Seen, report: &mut Report) {
     }
 }
 
+/// Name, status and endpoints of each pod.
+fn shown(pods: &Value) -> Vec<[Option<&Value>; 3]> {
+    let pods = pods.as_array().map_or(&[][..], Vec::as_slice);
+    let fields = ["pod_name", "status", "providers"];
+    pods.iter().map(|pod| fields.map(|field| pod.get(field))).collect()
+}
+
 fn mark_path(shares: Shares) -> String {
     let Shares { hanging, failing, slow } = shares;
     format!("/farm/mark?hanging={hanging}&failing={failing}&slow={slow}")
@@ -319,7 +334,7 @@ fn subscriber(index: u32, farm: SocketAddr) -> Value {
     })
 }
 
-async fn register(connection: &mut Connection, pod: &Value) -> anyhow::Result<Value> {
+pub(super) async fn register(connection: &mut Connection, pod: &Value) -> anyhow::Result<Value> {
     let (status, body) = post(connection, "/register", pod.to_string().as_bytes()).await?;
     if status != 200 {
         bail!("POST /register answers {status}: {}", String::from_utf8_lossy(&body));

@@ -123,8 +123,11 @@ async fn compare(ground: &Ground, measured: &Measured, report: &mut Report) -> a
     let per_second = rate.clamp(1.0, 10_000.0) as u32;
     let asked = farm_ask::measure(ground.ports.answering, well, per_second, ASK_SECONDS).await?;
     progress(&format!(
-        "minimal client: {} checks, {} failed, {:.0} µs a check",
-        asked.checks, asked.failed, asked.cpu_us_per_check
+        "minimal client: {} checks, {} failed ({}), {:.0} µs a check",
+        asked.checks,
+        asked.failed,
+        asked.first_fault.as_deref().unwrap_or("none"),
+        asked.cpu_us_per_check
     ));
     let ratio = measured.cpu_us_per_check / asked.cpu_us_per_check;
     report.verdicts.push(Verdict::at_most("CPU a check / minimal client's", ratio, CPU_RATIO, ""));
@@ -137,6 +140,8 @@ async fn deaths(ground: &Ground, report: &mut Report) -> anyhow::Result<()> {
     ground.post("/pods/mark").await?;
     let died = monotonic_micros();
     ground.post(&format!("/pods/dead?first={first}&end={}", ground.pods)).await?;
+    // A check that came between the two was still answered.
+    let surely_dead = monotonic_micros();
     let unhealthy = ground.await_status("unhealthy").await?;
     let path = format!("/pods/arrivals?first={first}&end={}", ground.pods);
     let asked: Vec<Vec<u64>> = serde_json::from_slice(&ground.ask_pods(&path).await?)?;
@@ -144,7 +149,9 @@ async fn deaths(ground: &Ground, report: &mut Report) -> anyhow::Result<()> {
     let checks: Vec<f64> = asked
         .iter()
         .zip(&unhealthy)
-        .filter_map(|(asked, shown)| Some(since(*asked.iter().find(|at| **at >= died)?, *shown)))
+        .filter_map(|(asked, shown)| {
+            Some(since(*asked.iter().find(|at| **at >= surely_dead)?, *shown))
+        })
         .collect();
     let back = monotonic_micros();
     ground.post("/pods/dead?first=0&end=0").await?;

@@ -52,7 +52,7 @@ impl Weight {
 }
 
 /// The sums over all pods. Kept up to date with each change of one of them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Brake {
     reference: usize,
     failing: usize,

@@ -7,7 +7,7 @@ use governance_domain::{Content, PodKey, Status, Streak, Timestamp};
 
 use super::brake::Past;
 use super::reason::Reason;
-use super::schedule::Tick;
+use super::tick::Tick;
 
 /// Changes of status that are remembered.
 const CHANGES_MAX: usize = 8;
@@ -63,6 +63,8 @@ pub(super) struct Entry {
     pub(super) due: Tick,
     /// Its place in the queue, unless an attempt is under way.
     pub(super) wake: Tick,
+    /// When the last attempt began.
+    pub(super) asked: Tick,
     /// When it was last checked, or is to be checked, on request.
     pub(super) hastened: Option<Tick>,
     pub(super) history: History,
@@ -74,8 +76,8 @@ pub(super) struct Entry {
     pub(super) own_faults: u8,
     /// Registered before this process began to look: how long ago, nobody knows.
     pub(super) is_veteran: bool,
-    /// The check under way, or the last one, began late.
-    pub(super) is_late: bool,
+    /// Its time has come, and it waits for a place. Written by the roster alone.
+    pub(super) is_ready: bool,
     /// Somebody asked for a check while one was under way.
     pub(super) is_wanted: bool,
 }
@@ -89,6 +91,7 @@ impl Entry {
             registered: now,
             due: now,
             wake: now,
+            asked: Tick::default(),
             hastened: None,
             history: History::default(),
             past: Past::default(),
@@ -96,7 +99,7 @@ impl Entry {
             class: Class::Sound,
             own_faults: 0,
             is_veteran: false,
-            is_late: false,
+            is_ready: false,
             is_wanted: false,
         }
     }

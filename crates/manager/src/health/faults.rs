@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::brake::Jam;
-use super::schedule::Tick;
+use super::tick::Tick;
 use crate::connect::{OwnFault, OwnFaultKind};
 
 /// An episode is over when nothing of its kind happened for so long, or for two intervals.

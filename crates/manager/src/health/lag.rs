@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::schedule::Tick;
+use super::tick::Tick;
 
 /// How long a sample is remembered, at least; twice that at most.
 const WINDOW: Duration = Duration::from_secs(15);

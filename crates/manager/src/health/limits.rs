@@ -49,8 +49,6 @@ pub(super) struct Rhythm {
     /// Between two checks of a pod that was never healthy, in its first minute, if that is less
     /// than the interval.
     pub(super) first_minute: Option<Duration>,
-    /// A check that begins so late has waited for a place: see `Round::rest`.
-    pub(super) stretched: Duration,
     /// A check that begins so late is worth a line in the log.
     pub(super) late: Duration,
 }
@@ -61,7 +59,6 @@ impl Rhythm {
         Self {
             interval,
             first_minute: Some(FIRST_MINUTE_PAUSE).filter(|pause| *pause < interval),
-            stretched: (interval / 30).max(Duration::from_millis(20)),
             late: (interval / 4).clamp(Duration::from_millis(200), Duration::from_secs(5)),
         }
     }

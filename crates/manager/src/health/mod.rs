@@ -17,8 +17,11 @@ mod limits;
 mod probe;
 mod reason;
 mod report;
+mod roster;
+mod round;
 mod schedule;
 mod task;
+mod tick;
 
 #[cfg(test)]
 mod tests;

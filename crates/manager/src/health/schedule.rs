@@ -5,50 +5,24 @@
 //! the time of its next attempt; a pod whose attempt is under way stands in none, which is why
 //! there are never two. Removed pods are forgotten, at the latest when their attempt ends.
 //!
-//! Invariants: a pod is in the queue of its class, under `wake`, exactly while it is not being
-//! probed; `probing` counts those that are; the brake's sums are those of all entries. All three
-//! are kept by [`Schedule::alter`], the only way to change an entry.
+//! Invariant: what changes an entry goes through [`Roster::alter`], which keeps queues and sums.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use governance_domain::{
-    Content, Finding, Pod, PodKey, RegistrationId, Status, Step, Streak, StreakRules, Timestamp,
+    Content, Pod, PodKey, RegistrationId, Status, Streak, StreakRules, Timestamp,
 };
-use hashbrown::HashTable;
 
-use super::brake::{Brake, Jam, Past, Weight};
-use super::entry::{Change, Class, Doing, Entry};
+use super::brake::{Jam, Past};
+use super::entry::{Change, Doing, Entry};
 use super::lag::Lag;
 use super::limits::{Places, Rhythm};
 use super::reason::{Attempt, Reason};
-
-/// How long a pod that was never healthy is checked more often.
-const FIRST_MINUTE: Duration = Duration::from_mins(1);
-/// At most one check of a pod in this time is made on request.
-const HASTE_PAUSE: Duration = Duration::from_secs(1);
-/// Longest pause, in doublings of a second, after an attempt that could not be made.
-const OWN_FAULT_DOUBLINGS_MAX: u8 = 5;
-
-/// A moment on the clock of this schedule: microseconds since it began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Tick(u64);
-
-impl Tick {
-    pub(super) fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(micros(duration)))
-    }
-
-    pub(super) fn since(self, earlier: Self) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
-    }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
+use super::roster::{Roster, hash};
+use super::round::{Round, hasten};
+use super::tick::{Tick, micros};
 
 /// Names a pod while an attempt is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,17 +70,7 @@ pub(super) struct Sums {
 pub(super) struct Schedule {
     rhythm: Rhythm,
     rules: StreakRules,
-    places: Places,
-    /// By slot; none where a pod was forgotten.
-    entries: Vec<Option<Entry>>,
-    free: Vec<u32>,
-    /// Slots by the hash of the pod's key.
-    index: HashTable<u32>,
-    sound: BTreeSet<(Tick, u32)>,
-    suspect: BTreeSet<(Tick, u32)>,
-    probing_sound: usize,
-    probing_suspect: usize,
-    brake: Brake,
+    roster: Roster,
     next_turn: Tick,
     /// Attempts that nobody waits for any more.
     unwanted: Vec<Slot>,
@@ -119,15 +83,7 @@ impl Schedule {
         Self {
             rhythm,
             rules,
-            places,
-            entries: Vec::new(),
-            free: Vec::new(),
-            index: HashTable::new(),
-            sound: BTreeSet::new(),
-            suspect: BTreeSet::new(),
-            probing_sound: 0,
-            probing_suspect: 0,
-            brake: Brake::default(),
+            roster: Roster::new(places),
             next_turn: Tick::default().after(rhythm.interval),
             unwanted: Vec::new(),
             lag: Lag::new(),
@@ -138,14 +94,14 @@ impl Schedule {
     /// The state was read whole. Statuses are as stored, and the checks of the first interval come
     /// at each pod's phase. What is known of a registration that is still there is kept.
     pub(super) fn load<'a>(&mut self, pods: impl Iterator<Item = &'a Arc<Pod>>, now: Tick) {
-        let mut left: BTreeSet<u32> = self.index.iter().copied().collect();
+        let mut left: BTreeSet<u32> = self.roster.slots().collect();
         for pod in pods {
-            if let Some(slot) = self.find(&pod.key) {
+            if let Some(slot) = self.roster.find(&pod.key) {
                 left.remove(&slot);
                 self.reload(slot, pod, now);
             } else {
                 let entry = self.loaded(pod, now);
-                self.insert(entry);
+                self.roster.insert(entry);
             }
         }
         for slot in left {
@@ -154,11 +110,11 @@ impl Schedule {
     }
 
     fn reload(&mut self, slot: u32, pod: &Arc<Pod>, now: Tick) {
-        let is_same = self.entry(slot).is_some_and(|entry| {
+        let is_same = self.roster.entry(slot).is_some_and(|entry| {
             entry.streak.registration_id() == pod.registration_id && entry.doing != Doing::Leaving
         });
         if is_same {
-            self.alter(slot, |entry| {
+            self.roster.alter(slot, |entry| {
                 entry.content = Arc::clone(&pod.content);
                 if entry.streak.status() != pod.status {
                     entry.streak = Streak::new(pod.registration_id, pod.status);
@@ -167,7 +123,7 @@ impl Schedule {
             return;
         }
         let loaded = self.loaded(pod, now);
-        self.alter(slot, |entry| {
+        self.roster.alter(slot, |entry| {
             let (doing, class) = (entry.doing.outdated(), entry.class);
             *entry = Entry { doing, class, ..loaded };
         });
@@ -187,17 +143,17 @@ impl Schedule {
 
     /// A pod was registered, or what it says of itself changed.
     pub(super) fn put(&mut self, pod: &Arc<Pod>, now: Tick) {
-        let Some(slot) = self.find(&pod.key) else {
+        let Some(slot) = self.roster.find(&pod.key) else {
             let streak = Streak::new(pod.registration_id, Status::Unknown);
             let entry = Entry::new(pod.key.clone(), Arc::clone(&pod.content), streak, now);
-            self.insert(entry);
+            self.roster.insert(entry);
             return;
         };
-        let is_same = self.entry(slot).is_some_and(|entry| {
+        let is_same = self.roster.entry(slot).is_some_and(|entry| {
             entry.streak.registration_id() == pod.registration_id && entry.doing != Doing::Leaving
         });
         if is_same {
-            self.alter(slot, |entry| entry.content = Arc::clone(&pod.content));
+            self.roster.alter(slot, |entry| entry.content = Arc::clone(&pod.content));
         } else {
             self.renew(slot, pod, now);
         }
@@ -205,7 +161,7 @@ impl Schedule {
 
     /// Another registration of a known pod: nothing is known of its health, it is checked at once.
     fn renew(&mut self, slot: u32, pod: &Arc<Pod>, now: Tick) {
-        self.alter(slot, |entry| {
+        self.roster.alter(slot, |entry| {
             let from = entry.streak.status();
             if from != Status::Unknown {
                 let (to, reason) = (Status::Unknown, Reason::RegisteredAnew);
@@ -225,30 +181,30 @@ impl Schedule {
 
     /// A pod left.
     pub(super) fn remove(&mut self, key: &PodKey) {
-        if let Some(slot) = self.find(key) {
+        if let Some(slot) = self.roster.find(key) {
             self.forget(slot);
         }
     }
 
     /// Nobody is checked any more.
     pub(super) fn clear(&mut self) {
-        let slots: Vec<u32> = self.index.iter().copied().collect();
+        let slots: Vec<u32> = self.roster.slots().collect();
         for slot in slots {
             self.forget(slot);
         }
     }
 
     fn forget(&mut self, slot: u32) {
-        if self.entry(slot).is_some_and(|entry| entry.doing.is_attempt()) {
-            self.alter(slot, |entry| entry.doing = Doing::Leaving);
+        if self.roster.entry(slot).is_some_and(|entry| entry.doing.is_attempt()) {
+            self.roster.alter(slot, |entry| entry.doing = Doing::Leaving);
             self.stop_attempt(slot);
         } else {
-            self.release(slot);
+            self.roster.release(slot);
         }
     }
 
     fn stop_attempt(&mut self, slot: u32) {
-        if self.entry(slot).is_some_and(|entry| entry.doing.is_attempt()) {
+        if self.roster.entry(slot).is_some_and(|entry| entry.doing.is_attempt()) {
             self.unwanted.push(Slot(slot));
         }
     }
@@ -260,8 +216,8 @@ impl Schedule {
 
     /// Checks a pod before its turn, at most once a second.
     pub(super) fn check_soon(&mut self, key: &PodKey, now: Tick) {
-        let Some(slot) = self.find(key) else { return };
-        self.alter(slot, |entry| match entry.doing {
+        let Some(slot) = self.roster.find(key) else { return };
+        self.roster.alter(slot, |entry| match entry.doing {
             Doing::Resting => hasten(entry, now),
             // The check under way may have asked before the pod was well.
             Doing::Pausing | Doing::Probing => entry.is_wanted = true,
@@ -269,26 +225,22 @@ impl Schedule {
         });
     }
 
-    /// The next attempt that is due and has a place, the one that waits for longest first.
+    /// The next attempt that is due and has a place.
     pub(super) fn take_due(&mut self, now: Tick) -> Option<Due> {
-        let (wake, slot) = self.head()?;
-        if wake > now {
-            return None;
-        }
-        let (mut lag, stretched) = (None, self.rhythm.stretched);
-        self.alter(slot, |entry| {
+        let slot = self.roster.next_ready(now)?;
+        let mut lag = None;
+        self.roster.alter(slot, |entry| {
             // An attempt that is repeated for a fault of ours still belongs to a late beginning.
             if entry.doing == Doing::Resting || entry.own_faults > 0 {
-                let behind = now.since(entry.due);
-                entry.is_late = behind >= stretched;
-                lag = Some(behind);
+                lag = Some(now.since(entry.due));
             }
             entry.doing = Doing::Probing;
+            entry.asked = now;
         });
         if let Some(lag) = lag {
             self.lag.note(now, lag);
         }
-        let entry = self.entry(slot)?;
+        let entry = self.roster.entry(slot)?;
         Some(Due {
             slot: Slot(slot),
             registration_id: entry.streak.registration_id(),
@@ -299,40 +251,25 @@ impl Schedule {
 
     /// When [`Schedule::take_due`] will have something; none while nothing waits that has a place.
     pub(super) fn next_wake(&self) -> Option<Tick> {
-        self.head().map(|(wake, _)| wake)
-    }
-
-    /// The head of the queues that have places.
-    fn head(&self) -> Option<(Tick, u32)> {
-        if self.in_flight() >= self.places.all {
-            return None;
-        }
-        let sound = self.sound.first();
-        let suspect = self.suspect.first().filter(|_| self.probing_suspect < self.places.suspects);
-        sound.into_iter().chain(suspect).min().copied()
-    }
-
-    /// Attempts under way.
-    pub(super) fn in_flight(&self) -> usize {
-        self.probing_sound + self.probing_suspect
+        self.roster.next_wake()
     }
 
     /// An attempt ended; what follows from it, if it concludes a check.
     pub(super) fn ended(&mut self, ended: Ended, now: Tick, at: Timestamp) -> Option<Conclusion> {
         let Ended { slot: Slot(slot), registration_id, attempt } = ended;
-        let entry = self.entry(slot)?;
+        let entry = self.roster.entry(slot)?;
         let (phase, doing) = (self.next_phase(&entry.key, now), entry.doing);
         let Some(attempt) = attempt.filter(|_| doing == Doing::Probing) else {
-            self.alter(slot, |entry| entry.doing = Doing::Resting);
+            self.roster.alter(slot, |entry| entry.doing = Doing::Resting);
             if doing == Doing::Leaving {
-                self.release(slot);
+                self.roster.release(slot);
             }
             return None;
         };
         let (rules, rhythm) = (self.rules, self.rhythm);
         let round = Round { phase, now, at, rules, rhythm };
         let (conclusion, skipped) =
-            self.alter(slot, |entry| round.note(entry, registration_id, attempt))?;
+            self.roster.alter(slot, |entry| round.note(entry, registration_id, attempt))?;
         if let Some(conclusion) = &conclusion {
             match conclusion.status {
                 Status::Healthy => self.sums.passed += 1,
@@ -349,13 +286,7 @@ impl Schedule {
             return;
         }
         self.next_turn = now.after(self.rhythm.interval);
-        let is_engaged = self.jam().is_some();
-        for entry in self.entries.iter_mut().flatten() {
-            let is_healthy = entry.streak.status() == Status::Healthy;
-            entry.past.turn(is_healthy, is_engaged);
-        }
-        let Self { brake, entries, .. } = self;
-        brake.recount(entries.iter().flatten().map(Weight::of));
+        self.roster.look_back();
     }
 
     /// When [`Schedule::turn`] is due.
@@ -365,116 +296,30 @@ impl Schedule {
 
     /// Why nothing is removed, if so.
     pub(super) fn jam(&self) -> Option<Jam> {
-        self.brake.jam()
+        self.roster.jam()
+    }
+
+    /// Attempts under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.roster.in_flight()
     }
 
     /// How many pods are checked.
     pub(super) fn pod_count(&self) -> usize {
-        self.index.len()
+        self.roster.len()
     }
 
     /// Median, 99th percentile and maximum of the lateness; the maximum also of those who wait.
     pub(super) fn lag(&mut self, now: Tick) -> [Duration; 3] {
         let [p50, p99, max] = self.lag.figures(now);
-        let overdue = [self.sound.first(), self.suspect.first()]
-            .into_iter()
-            .flatten()
-            .map(|(wake, _)| now.since(*wake))
-            .max();
+        let overdue = self.roster.overdue().map(|due| now.since(due));
         [p50, p99, max.max(overdue.unwrap_or_default())]
     }
 
     /// What is known of a pod.
     pub(super) fn pod(&self, key: &PodKey) -> Option<&Entry> {
-        let slot = self.find(key)?;
-        self.entry(slot).filter(|entry| entry.doing != Doing::Leaving)
-    }
-
-    /// Changes an entry and keeps all that depends on it.
-    fn alter<R>(&mut self, slot: u32, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
-        let entry = self.entries.get_mut(slot as usize)?.as_mut()?;
-        let before = (entry.doing.is_attempt(), entry.class, entry.wake, Weight::of(entry));
-        let result = change(entry);
-        let is_probing = entry.doing.is_attempt();
-        let (was_probing, was_class, was_wake, was_weight) = before;
-        // While an attempt is under way it counts as what it was begun as.
-        if !is_probing {
-            entry.class = entry.class_now();
-        }
-        let (class, wake) = (entry.class, entry.wake);
-        self.brake.change(was_weight, Weight::of(entry));
-        if (was_probing, was_class, was_wake) != (is_probing, class, wake) {
-            self.leave(slot, was_probing, was_class, was_wake);
-            self.enter(slot, is_probing, class, wake);
-        }
-        Some(result)
-    }
-
-    fn enter(&mut self, slot: u32, is_probing: bool, class: Class, wake: Tick) {
-        let (probing, queue) = self.place(class);
-        if is_probing {
-            *probing += 1;
-        } else {
-            queue.insert((wake, slot));
-        }
-    }
-
-    fn leave(&mut self, slot: u32, was_probing: bool, class: Class, wake: Tick) {
-        let (probing, queue) = self.place(class);
-        if was_probing {
-            *probing -= 1;
-        } else {
-            queue.remove(&(wake, slot));
-        }
-    }
-
-    fn place(&mut self, class: Class) -> (&mut usize, &mut BTreeSet<(Tick, u32)>) {
-        match class {
-            Class::Sound => (&mut self.probing_sound, &mut self.sound),
-            Class::Suspect => (&mut self.probing_suspect, &mut self.suspect),
-        }
-    }
-
-    fn insert(&mut self, mut entry: Entry) {
-        entry.wake = entry.due;
-        entry.class = entry.class_now();
-        let (class, wake, hash) = (entry.class, entry.wake, hash(&entry.key));
-        self.brake.change(Weight::default(), Weight::of(&entry));
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                self.entries.push(None);
-                u32::try_from(self.entries.len() - 1).expect("far fewer pods than 2^32")
-            }
-        };
-        if let Some(place) = self.entries.get_mut(slot as usize) {
-            *place = Some(entry);
-        }
-        self.enter(slot, false, class, wake);
-        let entries = &self.entries;
-        self.index.insert_unique(hash, slot, |slot| hash_of(entries, *slot));
-    }
-
-    /// Frees the slot of a pod that is gone and not being probed.
-    fn release(&mut self, slot: u32) {
-        let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::take) else {
-            return;
-        };
-        self.brake.change(Weight::of(&entry), Weight::default());
-        self.leave(slot, false, entry.class, entry.wake);
-        if let Ok(found) = self.index.find_entry(hash(&entry.key), |other| *other == slot) {
-            found.remove();
-        }
-        self.free.push(slot);
-    }
-
-    fn entry(&self, slot: u32) -> Option<&Entry> {
-        self.entries.get(slot as usize)?.as_ref()
-    }
-
-    fn find(&self, key: &PodKey) -> Option<u32> {
-        let is_it = |slot: &u32| self.entry(*slot).is_some_and(|entry| entry.key == *key);
-        self.index.find(hash(key), is_it).copied()
+        let slot = self.roster.find(key)?;
+        self.roster.entry(slot).filter(|entry| entry.doing != Doing::Leaving)
     }
 
     /// The first moment after `now` that is the pod's turn.
@@ -486,108 +331,9 @@ impl Schedule {
     }
 }
 
-/// What is needed to judge the end of an attempt.
-struct Round {
-    phase: Tick,
-    now: Tick,
-    at: Timestamp,
-    rules: StreakRules,
-    rhythm: Rhythm,
-}
-
-impl Round {
-    /// The conclusion, if the check is over, and how many turns were left out.
-    fn note(
-        &self,
-        entry: &mut Entry,
-        registration_id: RegistrationId,
-        attempt: Attempt,
-    ) -> (Option<Conclusion>, u64) {
-        let (finding, reason) = match attempt {
-            Attempt::Passed(reason) => (Finding::Passed, reason),
-            Attempt::Failed(reason) => (Finding::Failed, reason),
-            Attempt::Ours(fault) => {
-                (Finding::Inconclusive, Reason::Words(fault.to_string().into()))
-            }
-        };
-        if finding != Finding::Passed {
-            entry.history.note_failure(self.at, reason.clone());
-        }
-        let from = entry.streak.status();
-        match entry.streak.note(registration_id, finding, self.rules) {
-            Step::Retry { after } => {
-                entry.own_faults = 0;
-                self.pause(entry, after);
-            }
-            Step::Inconclusive => {
-                let doublings = entry.own_faults.min(OWN_FAULT_DOUBLINGS_MAX);
-                entry.own_faults = entry.own_faults.saturating_add(1);
-                let pause = Duration::from_secs(1 << doublings);
-                self.pause(entry, pause.min(self.rhythm.interval));
-            }
-            Step::Stale => {
-                entry.doing = Doing::Resting;
-                (entry.due, entry.wake) = (self.now, self.now);
-            }
-            Step::Concluded { status, is_removal_due } => {
-                entry.own_faults = 0;
-                if status != from {
-                    let (at, reason) = (self.at, reason.clone());
-                    entry.history.note_change(Change { at, from, to: status, reason });
-                }
-                let skipped = self.rest(entry);
-                let key = entry.key.clone();
-                let conclusion =
-                    Conclusion { key, registration_id, status, reason, is_removal_due };
-                return (Some(conclusion), skipped);
-            }
-        }
-        (None, 0)
+#[cfg(test)]
+impl Schedule {
+    pub(super) fn assert_consistent(&self) {
+        self.roster.assert_consistent();
     }
-
-    fn pause(&self, entry: &mut Entry, pause: Duration) {
-        entry.doing = Doing::Pausing;
-        entry.wake = self.now.after(pause);
-    }
-
-    /// Waits for the next check: the pod's phase, or sooner while it is new and not healthy yet.
-    fn rest(&self, entry: &mut Entry) -> u64 {
-        let last = entry.due;
-        entry.doing = Doing::Resting;
-        // Who waited for a place waits a whole interval again: then all are asked equally often,
-        // wherever their phases happen to lie. Who did not is back at its phase.
-        entry.due = if entry.is_late { self.now.after(self.rhythm.interval) } else { self.phase };
-        let age = self.now.since(entry.registered);
-        let is_new = !entry.is_veteran && !entry.streak.was_healthy() && age < FIRST_MINUTE;
-        if let Some(step) = self.rhythm.first_minute.map(micros).filter(|_| is_new) {
-            let sooner = Tick(entry.registered.0 + (micros(age) / step + 1) * step);
-            entry.due = sooner;
-        }
-        entry.wake = entry.due;
-        let skipped = self.phase.since(last).as_micros() / self.rhythm.interval.as_micros();
-        if std::mem::take(&mut entry.is_wanted) && entry.streak.status() != Status::Healthy {
-            hasten(entry, self.now);
-        }
-        u64::try_from(skipped).unwrap_or(u64::MAX).saturating_sub(1)
-    }
-}
-
-/// Makes a check due now, or as soon as a second passed since the last time.
-fn hasten(entry: &mut Entry, now: Tick) {
-    let soon = entry.hastened.map_or(now, |last| now.max(last.after(HASTE_PAUSE)));
-    if soon < entry.due {
-        (entry.due, entry.wake) = (soon, soon);
-        entry.hastened = Some(soon);
-    }
-}
-
-/// The same in every process, so that a pod keeps its phase over restarts.
-fn hash(key: &PodKey) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
-}
-
-fn hash_of(entries: &[Option<Entry>], slot: u32) -> u64 {
-    entries.get(slot as usize).and_then(Option::as_ref).map_or(0, |entry| hash(&entry.key))
 }

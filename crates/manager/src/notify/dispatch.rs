@@ -19,7 +19,7 @@ use super::courier::{Failure, Parcel};
 use super::list::Lists;
 use super::mailbox::{Mail, News, Turn};
 use super::reconcile::{self, Pace};
-use super::slots::Slots;
+use super::slots::{Share, Slots};
 use super::subscriber::{Flight, Next, Repeat, Subscriber};
 use crate::engine::{DeliveryState, Snapshot};
 
@@ -300,7 +300,8 @@ impl Dispatch {
                 list: list.bytes,
             };
             subscriber.flight = Some(Flight { ticket, account, owed, hash: list.hash, revision });
-            self.slots.begin(ticket, key, subscriber.is_suspect(), now);
+            let share = if subscriber.is_suspect() { Share::Suspect } else { Share::Fresh };
+            self.slots.begin(ticket, (key, parcel.list.len()), share, now);
             self.reschedule(key, now);
             return Some(Departure { ticket, parcel });
         }

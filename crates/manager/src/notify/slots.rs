@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// Deliveries that have just begun, to subscribers that answer. Few, because hundreds that connect
 /// at once overflow the queues of those who listen, and a lost packet costs a second.
 const FRESH_MAX: usize = 128;
+/// Bytes of their lists. More would not arrive sooner: everything that is ready to be written
+/// stands in the way of what else the same threads do, registrations above all.
+const FRESH_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Deliveries that take long.
 const SLOW_MAX: usize = 2_048;
 /// Deliveries to subscribers that did not answer the last time.
@@ -29,15 +32,24 @@ pub(super) enum Share {
     Suspect,
 }
 
+/// One delivery.
+#[derive(Debug)]
+struct Place {
+    key: PodKey,
+    share: Share,
+    bytes: usize,
+}
+
 /// What is in flight.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    flights: BTreeMap<u64, (PodKey, Share)>,
+    flights: BTreeMap<u64, Place>,
     /// One ticket per subscriber: never two deliveries to one.
     busy: BTreeMap<PodKey, u64>,
     /// Fresh ones, oldest first; some may have ended.
     fresh: VecDeque<(Instant, u64)>,
     fresh_count: usize,
+    fresh_bytes: usize,
     slow_count: usize,
     suspect_count: usize,
 }
@@ -49,7 +61,11 @@ impl Slots {
 
     /// Whether another delivery may begin.
     pub(super) fn has_room(&self, is_suspect: bool) -> bool {
-        if is_suspect { self.suspect_count < SUSPECT_MAX } else { self.fresh_count < FRESH_MAX }
+        if is_suspect {
+            self.suspect_count < SUSPECT_MAX
+        } else {
+            self.fresh_count < FRESH_MAX && self.fresh_bytes < FRESH_BYTES_MAX
+        }
     }
 
     /// Whether a delivery to this subscriber is in flight.
@@ -57,10 +73,10 @@ impl Slots {
         self.busy.contains_key(key)
     }
 
-    pub(super) fn begin(&mut self, ticket: u64, key: &PodKey, is_suspect: bool, now: Instant) {
-        let share = if is_suspect { Share::Suspect } else { Share::Fresh };
-        *self.count(share) += 1;
-        self.flights.insert(ticket, (key.clone(), share));
+    pub(super) fn begin(&mut self, ticket: u64, of: (&PodKey, usize), share: Share, now: Instant) {
+        let (key, bytes) = of;
+        self.enter(share, bytes);
+        self.flights.insert(ticket, Place { key: key.clone(), share, bytes });
         self.busy.insert(key.clone(), ticket);
         if share == Share::Fresh {
             self.fresh.push_back((now + PATIENCE, ticket));
@@ -73,10 +89,10 @@ impl Slots {
 
     /// The delivery ended, however; returns to whom it was.
     pub(super) fn end(&mut self, ticket: u64) -> Option<PodKey> {
-        let (key, share) = self.flights.remove(&ticket)?;
-        *self.count(share) -= 1;
-        self.busy.remove(&key);
-        Some(key)
+        let place = self.flights.remove(&ticket)?;
+        self.leave(place.share, place.bytes);
+        self.busy.remove(&place.key);
+        Some(place.key)
     }
 
     /// Moves those that take long out of the share of the fresh ones, as far as there is room.
@@ -87,10 +103,11 @@ impl Slots {
                 return;
             }
             self.fresh.pop_front();
-            if let Some((_, share)) = self.flights.get_mut(&ticket) {
-                *share = Share::Slow;
-                self.fresh_count -= 1;
-                self.slow_count += 1;
+            if let Some(place) = self.flights.get_mut(&ticket) {
+                place.share = Share::Slow;
+                let bytes = place.bytes;
+                self.leave(Share::Fresh, bytes);
+                self.enter(Share::Slow, bytes);
             }
         }
     }
@@ -103,11 +120,60 @@ impl Slots {
         self.fresh.front().map(|(until, _)| *until)
     }
 
-    fn count(&mut self, share: Share) -> &mut usize {
+    fn enter(&mut self, share: Share, bytes: usize) {
         match share {
-            Share::Fresh => &mut self.fresh_count,
-            Share::Slow => &mut self.slow_count,
-            Share::Suspect => &mut self.suspect_count,
+            Share::Fresh => {
+                self.fresh_count += 1;
+                self.fresh_bytes += bytes;
+            }
+            Share::Slow => self.slow_count += 1,
+            Share::Suspect => self.suspect_count += 1,
         }
+    }
+
+    fn leave(&mut self, share: Share, bytes: usize) {
+        match share {
+            Share::Fresh => {
+                self.fresh_count -= 1;
+                self.fresh_bytes -= bytes;
+            }
+            Share::Slow => self.slow_count -= 1,
+            Share::Suspect => self.suspect_count -= 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use governance_domain::{PodName, ServiceName};
+
+    use super::*;
+
+    fn key(number: u64) -> PodKey {
+        PodKey::new(ServiceName::stored("s"), PodName::stored(&number.to_string()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_come_back_when_deliveries_end_or_take_long() {
+        let begun = Instant::now();
+        let mut slots = Slots::default();
+        for ticket in 0..FRESH_MAX as u64 {
+            assert!(slots.has_room(false));
+            slots.begin(ticket, (&key(ticket), 10), Share::Fresh, begun);
+        }
+        assert!(!slots.has_room(false) && slots.has_room(true) && slots.is_busy(&key(0)));
+        assert_eq!(slots.end(0), Some(key(0)));
+        assert!(slots.has_room(false) && !slots.is_busy(&key(0)));
+        slots.begin(1_000, (&key(0), FRESH_BYTES_MAX), Share::Fresh, begun);
+        assert_eq!(slots.next(), Some(begun + PATIENCE));
+        slots.age(begun + PATIENCE);
+        assert_eq!((slots.fresh_count, slots.fresh_bytes, slots.slow_count), (0, 0, FRESH_MAX));
+        assert_eq!((slots.next(), slots.len()), (None, FRESH_MAX));
+        slots.begin(2_000, (&key(5_000), FRESH_BYTES_MAX), Share::Fresh, begun);
+        assert!(!slots.has_room(false), "one large body is enough");
+        for ticket in (1..FRESH_MAX as u64).chain([1_000, 2_000]) {
+            slots.end(ticket);
+        }
+        assert_eq!((slots.slow_count, slots.fresh_bytes, slots.len()), (0, 0, 0));
     }
 }

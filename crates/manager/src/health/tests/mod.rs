@@ -4,6 +4,7 @@
 #![expect(clippy::unchecked_time_subtraction, reason = "a later moment less an earlier one")]
 
 mod faults;
+mod model;
 mod network;
 mod removal;
 mod rhythm;

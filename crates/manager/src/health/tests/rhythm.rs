@@ -11,7 +11,8 @@ use super::world::{Way, World, assert_near, key, settings};
 use crate::config;
 use crate::health::entry::Entry;
 use crate::health::limits::{Places, Rhythm};
-use crate::health::schedule::{Schedule, Tick};
+use crate::health::schedule::Schedule;
+use crate::health::tick::Tick;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -263,12 +263,17 @@ pub(super) fn key(pod: &str) -> PodKey {
 
 /// A pod as the store has it, healthy.
 pub(super) fn pod(pod: &str) -> Arc<Pod> {
+    registered(pod, 1, Status::Healthy)
+}
+
+/// A pod with this registration.
+pub(super) fn registered(pod: &str, id: u64, status: Status) -> Arc<Pod> {
     let at = Timestamp::from_micros(0);
     Arc::new(Pod {
         key: key(pod),
-        registration_id: RegistrationId::from_u64(1),
+        registration_id: RegistrationId::from_u64(id),
         content: content(&url(pod)),
-        status: Status::Healthy,
+        status,
         last_health_check: None,
         registered_at: at,
         updated_at: at,
