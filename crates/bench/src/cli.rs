@@ -212,8 +212,9 @@ pub(crate) struct PodsOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct AskOptions {
+    /// May be given several times.
     #[arg(long)]
-    pub(crate) port: u16,
+    pub(crate) port: Vec<u16>,
     #[arg(long)]
     pub(crate) first: u32,
     #[arg(long)]

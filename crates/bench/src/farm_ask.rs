@@ -29,7 +29,7 @@ use tokio::{
 use crate::{
     bare::end_with_parent,
     cli::AskOptions,
-    farm_pods::{address_of, raise_file_limit},
+    farm_pods::{address_of, port_of_pod, raise_file_limit},
     process::{Usage, usage_of},
 };
 
@@ -47,7 +47,7 @@ pub(crate) struct Asked {
 
 /// Runs the client as a child process.
 pub(crate) async fn measure(
-    port: u16,
+    ports: &[u16],
     pods: std::ops::Range<u32>,
     per_second: u32,
     seconds: u32,
@@ -56,13 +56,15 @@ pub(crate) async fn measure(
     let mut command = Command::new(program);
     command.args(["ask", "--until-stdin-closes"]);
     for (name, value) in [
-        ("--port", u32::from(port)),
         ("--first", pods.start),
         ("--pods", pods.end - pods.start),
         ("--per-second", per_second),
         ("--seconds", seconds),
     ] {
         command.args([name, &value.to_string()]);
+    }
+    for port in ports {
+        command.args(["--port", &port.to_string()]);
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let output =
@@ -114,7 +116,8 @@ async fn ask(options: &AskOptions) -> anyhow::Result<Asked> {
         let wanted = (u64::from(options.per_second) * micros / 1_000_000).min(total);
         while begun < wanted {
             let step = u32::try_from(begun % u64::from(options.pods.max(1))).unwrap_or(0);
-            checks.spawn(check(options.first + step, options.port));
+            let pod = options.first + step;
+            checks.spawn(check(pod, port_of_pod(&options.port, pod)));
             begun += 1;
         }
         while let Some(done) = checks.try_join_next() {

@@ -57,7 +57,10 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 const ARRIVALS_MAX: usize = 1_024;
 /// After a connection that could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// The most that a system lets wait for one listener; so there are several: in reality each pod
+/// has its own.
 const BACKLOG: i32 = 4_096;
+const LISTENERS: usize = 8;
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
 const AWAY: &[u8] = b"HTTP/1.1 503 Away\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
@@ -99,7 +102,7 @@ impl PodShares {
 /// Where pods are reached, by conduct.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Ports {
-    pub(crate) answering: u16,
+    pub(crate) answering: [u16; LISTENERS],
     pub(crate) refusing: u16,
     pub(crate) black_hole: u16,
 }
@@ -110,10 +113,17 @@ impl Ports {
         let port = match conduct {
             Conduct::BlackHole => self.black_hole,
             Conduct::Refusing => self.refusing,
-            Conduct::Hanging | Conduct::Slow | Conduct::Flapping | Conduct::Well => self.answering,
+            Conduct::Hanging | Conduct::Slow | Conduct::Flapping | Conduct::Well => {
+                port_of_pod(&self.answering, pod)
+            }
         };
         format!("http://{}:{port}/p/{pod}", address_of(pod))
     }
+}
+
+/// Pods share the listeners.
+pub(crate) fn port_of_pod(ports: &[u16], pod: u32) -> u16 {
+    ports.get(pod as usize % ports.len().max(1)).copied().unwrap_or(0)
 }
 
 /// Pods have different addresses, as in a network; a million of them fit in front of 127.17.0.0.
@@ -197,15 +207,17 @@ pub(crate) fn raise_file_limit() {
 }
 
 async fn run(options: &PodsOptions) -> anyhow::Result<()> {
-    let answering = wildcard(Some(BACKLOG))?;
-    answering.set_nonblocking(true)?;
+    let (mut answering, mut listeners) = ([0; LISTENERS], Vec::new());
+    for port in &mut answering {
+        let socket = wildcard(Some(BACKLOG))?;
+        socket.set_nonblocking(true)?;
+        *port = port_of(&socket)?;
+        listeners.push(TcpListener::from_std(socket.into())?);
+    }
     let refusing = wildcard(None)?;
     let (black_hole, _queue) = black_hole().await?;
-    let ports = Ports {
-        answering: port_of(&answering)?,
-        refusing: port_of(&refusing)?,
-        black_hole: port_of(&black_hole)?,
-    };
+    let ports =
+        Ports { answering, refusing: port_of(&refusing)?, black_hole: port_of(&black_hole)? };
     let pods = Arc::new(Pods {
         shares: options.shares,
         ports,
@@ -215,11 +227,12 @@ async fn run(options: &PodsOptions) -> anyhow::Result<()> {
     let control = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = control.local_addr()?;
     writeln!(std::io::stderr(), "{{\"message\":\"listening\",\"address\":\"{address}\"}}")?;
-    let listener = TcpListener::from_std(answering.into())?;
-    tokio::select! {
-        () = accept(listener, Arc::clone(&pods)) => Ok(()),
-        served = axum::serve(control, router(pods)) => Ok(served?),
+    let mut acceptors = JoinSet::new();
+    for listener in listeners {
+        acceptors.spawn(accept(listener, Arc::clone(&pods)));
     }
+    axum::serve(control, router(pods)).await?;
+    Ok(())
 }
 
 /// A socket on every address and some port, that listens with this backlog or not at all.
@@ -431,7 +444,7 @@ mod tests {
             Conduct::Well,
         ];
         assert_eq!(conducts, expected);
-        let ports = Ports { answering: 1, refusing: 2, black_hole: 3 };
+        let ports = Ports { answering: [1; LISTENERS], refusing: 2, black_hole: 3 };
         assert_eq!(ports.url(0, Conduct::BlackHole), "http://127.1.0.0:3/p/0");
         assert_eq!(ports.url(70_000, Conduct::Well), "http://127.2.17.112:1/p/70000");
     }

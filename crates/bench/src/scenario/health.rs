@@ -121,7 +121,7 @@ async fn compare(ground: &Ground, measured: &Measured, report: &mut Report) -> a
     let rate = f64::from(ground.pods) / ground.interval.as_secs_f64();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checks a second")]
     let per_second = rate.clamp(1.0, 10_000.0) as u32;
-    let asked = farm_ask::measure(ground.ports.answering, well, per_second, ASK_SECONDS).await?;
+    let asked = farm_ask::measure(&ground.ports.answering, well, per_second, ASK_SECONDS).await?;
     progress(&format!(
         "minimal client: {} checks, {} failed ({}), {:.0} µs a check",
         asked.checks,
