@@ -9,6 +9,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::{debug, warn};
@@ -16,9 +18,13 @@ use tracing::{debug, warn};
 use super::fault::Fault;
 
 /// The CAs that https targets are verified against: the system's, and the operator's.
+///
+/// The operator's are read at the start, so that a wrong file stops it; the system's, a few
+/// megabytes in memory, with the first https target, because most fleets have none.
 #[derive(Clone)]
 pub struct Trust {
-    connector: TlsConnector,
+    own: Arc<[CertificateDer<'static>]>,
+    connector: Arc<OnceCell<TlsConnector>>,
 }
 
 /// Why the operator's CAs cannot be used.
@@ -30,34 +36,26 @@ pub struct TrustFault {
 }
 
 impl Trust {
-    /// Reads the system's CAs, and those of the file.
+    /// Reads the CAs of the file.
     ///
     /// # Errors
     /// When the file cannot be read or holds no certificate.
     pub fn load(ca_file: Option<&Path>) -> Result<Self, TrustFault> {
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        for error in &found.errors {
-            warn!(%error, "a CA of the system cannot be read");
-        }
-        let (added, ignored) = roots.add_parsable_certificates(found.certs);
-        debug!(added, ignored, "CAs of the system");
-        if let Some(path) = ca_file {
-            add_file(&mut roots, path)
-                .map_err(|why| TrustFault { path: path.display().to_string(), why })?;
-        }
-        Ok(Self::in_roots(roots))
+        let own = match ca_file {
+            None => Vec::new(),
+            Some(path) => certificates(path)
+                .map_err(|why| TrustFault { path: path.display().to_string(), why })?,
+        };
+        Ok(Self { own: own.into(), connector: Arc::default() })
     }
 
-    fn in_roots(roots: RootCertStore) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider supports the versions that it comes with")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { connector: TlsConnector::from(Arc::new(config)) }
+    async fn connector(&self) -> Result<&TlsConnector, Fault> {
+        let make = async || {
+            let own = Arc::clone(&self.own);
+            spawn_blocking(move || connector(&own)).await
+        };
+        let ended = |_| Fault::Tls("the system's CAs cannot be read now".to_owned());
+        self.connector.get_or_try_init(make).await.map_err(ended)
     }
 
     /// Speaks TLS on a connection and verifies that the other side is who it should be.
@@ -74,7 +72,7 @@ impl Trust {
                     .map_err(|_| Fault::Tls(format!("{name} is not a name that TLS can verify")))?
             }
         };
-        self.connector.connect(name, stream).await.map_err(|error| match error.get_ref() {
+        self.connector().await?.connect(name, stream).await.map_err(|error| match error.get_ref() {
             Some(inner) => match inner.downcast_ref::<rustls::Error>() {
                 Some(refusal) => Fault::Tls(words(refusal)),
                 None => Fault::of_io(&error),
@@ -84,15 +82,36 @@ impl Trust {
     }
 }
 
-fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+/// Blocks: reads the system's CAs.
+fn connector(own: &[CertificateDer<'static>]) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        warn!(%error, "a CA of the system cannot be read");
+    }
+    let own = own.iter().cloned();
+    let (added, ignored) = roots.add_parsable_certificates(found.certs.into_iter().chain(own));
+    debug!(added, ignored, "CAs of the system and of TARGET_CA_FILE");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider supports the versions that it comes with")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    TlsConnector::from(Arc::new(config))
+}
+
+/// The certificates of a file, each fit to be a CA to believe.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = std::fs::read(path).map_err(|error| error.to_string())?;
-    let mut count = 0_usize;
+    let mut found = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
-        count += 1;
+        RootCertStore::empty().add(certificate.clone()).map_err(|error| error.to_string())?;
+        found.push(certificate);
     }
-    if count == 0 { Err("holds no certificate in PEM form".to_owned()) } else { Ok(()) }
+    if found.is_empty() { Err("holds no certificate in PEM form".to_owned()) } else { Ok(found) }
 }
 
 /// What an operator can act on.

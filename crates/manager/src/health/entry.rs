@@ -2,6 +2,7 @@
 //! hundred thousand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use governance_domain::{Content, PodKey, Status, Streak, Timestamp};
 
@@ -11,6 +12,11 @@ use super::tick::Tick;
 
 /// Changes of status that are remembered.
 const CHANGES_MAX: usize = 8;
+
+/// Registrations of one pod that are checked at once.
+const RENEWALS_AT_ONCE: u8 = 4;
+/// Then one is checked per this time.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// What is going on with a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +71,8 @@ pub(super) struct Entry {
     pub(super) wake: Tick,
     /// When the last attempt began.
     pub(super) asked: Tick,
-    /// When it was last checked, or is to be checked, on request.
-    pub(super) hastened: Option<Tick>,
+    /// When it may be checked on request again.
+    pub(super) hasty_from: Tick,
     pub(super) history: History,
     pub(super) past: Past,
     pub(super) doing: Doing,
@@ -74,6 +80,8 @@ pub(super) struct Entry {
     pub(super) class: Class,
     /// Attempts in a row that could not be made for a reason of our own.
     pub(super) own_faults: u8,
+    /// Registrations that were checked at once; one less for every pause without a check.
+    pub(super) renewals: u8,
     /// Registered before this process began to look: how long ago, nobody knows.
     pub(super) is_veteran: bool,
     /// Its time has come, and it waits for a place. Written by the roster alone.
@@ -92,16 +100,35 @@ impl Entry {
             due: now,
             wake: now,
             asked: Tick::default(),
-            hastened: None,
+            hasty_from: Tick::default(),
             history: History::default(),
             past: Past::default(),
             doing: Doing::Resting,
             class: Class::Sound,
             own_faults: 0,
+            renewals: 0,
             is_veteran: false,
             is_ready: false,
             is_wanted: false,
         }
+    }
+
+    /// When the check of a registration that replaces another is due. A pod that registers anew
+    /// all the time, always with other content, has only so many of them checked at once; the
+    /// newest is always checked.
+    pub(super) fn due_anew(&mut self, now: Tick) -> Tick {
+        let is_attempt_awaited = matches!(self.doing, Doing::Resting | Doing::Outdated);
+        if is_attempt_awaited && !self.is_veteran && self.asked < self.registered {
+            return self.wake; // of the registration before, which was not asked for either
+        }
+        let pauses = now.since(self.asked).as_micros() / RENEWAL_PAUSE.as_micros();
+        let pauses = u8::try_from(pauses).unwrap_or(u8::MAX);
+        self.renewals = self.renewals.saturating_sub(pauses);
+        if self.renewals == RENEWALS_AT_ONCE {
+            return self.asked.after(RENEWAL_PAUSE).max(now);
+        }
+        self.renewals += 1;
+        now
     }
 
     /// Where it belongs now.

@@ -104,9 +104,9 @@ impl Round {
 
 /// Makes a check due now, or as soon as a second passed since the last time.
 pub(super) fn hasten(entry: &mut Entry, now: Tick) {
-    let soon = entry.hastened.map_or(now, |last| now.max(last.after(HASTE_PAUSE)));
+    let soon = now.max(entry.hasty_from);
     if soon < entry.due {
         (entry.due, entry.wake) = (soon, soon);
-        entry.hastened = Some(soon);
+        entry.hasty_from = soon.after(HASTE_PAUSE);
     }
 }

@@ -159,7 +159,8 @@ impl Schedule {
         }
     }
 
-    /// Another registration of a known pod: nothing is known of its health, it is checked at once.
+    /// Another registration of a known pod: nothing is known of its health, it is checked at once,
+    /// unless it registers anew all the time.
     fn renew(&mut self, slot: u32, pod: &Arc<Pod>, now: Tick) {
         self.roster.alter(slot, |entry| {
             let from = entry.streak.status();
@@ -169,9 +170,10 @@ impl Schedule {
             }
             entry.content = Arc::clone(&pod.content);
             entry.streak = Streak::new(pod.registration_id, Status::Unknown);
+            let due = entry.due_anew(now);
             entry.registered = now;
             entry.is_veteran = false;
-            (entry.due, entry.wake) = (now, now);
+            (entry.due, entry.wake) = (due, due);
             entry.own_faults = 0;
             entry.is_wanted = false;
             entry.doing = entry.doing.outdated();

@@ -1,5 +1,6 @@
 //! Request ids: the caller's if it is sane, else one of ours; on every answer and in every log line.
 
+use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +10,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a caller: it goes into the log and the audit.
 const LENGTH_MAX: usize = 128;
+
+/// Room for the largest of our own: two numbers in hexadecimal and what stands between them.
+const ID_SIZE: usize = 8 + 1 + 16;
 
 /// Tells the ids of this process from those of the one before it.
 static PREFIX: OnceLock<u32> = OnceLock::new();
@@ -27,7 +31,12 @@ pub(super) fn of(headers: &HeaderMap) -> HeaderValue {
 pub(super) fn fresh() -> HeaderValue {
     let prefix = PREFIX.get_or_init(|| fastrand::u32(..));
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    HeaderValue::try_from(format!("{prefix:08x}-{number:x}")).expect("hexadecimal digits are ASCII")
+    let mut text = [0; ID_SIZE];
+    let mut rest = &mut text[..];
+    write!(rest, "{prefix:08x}-{number:x}").expect("there is room for both numbers");
+    let unused = rest.len();
+    let id = text.get(..ID_SIZE - unused).unwrap_or_default();
+    HeaderValue::from_bytes(id).expect("hexadecimal digits are ASCII")
 }
 
 fn is_sane(id: &[u8]) -> bool {

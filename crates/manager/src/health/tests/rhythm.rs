@@ -70,6 +70,29 @@ async fn a_changed_registration_is_checked_at_once_and_unknown_until_then() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_that_registers_anew_all_the_time_is_checked_four_times_at_once_then_once_a_second() {
+    let world = World::new(settings()).await;
+    let name = |number: u32| format!("{}?{number}", super::world::url("a"));
+    world.register_at("a", &name(0)).await;
+    world.until_status("a", Status::Healthy).await;
+    sleep(SECOND * 40).await;
+    world.forget_asked();
+    let begun = world.now();
+    for number in 1..=100 {
+        world.register_at("a", &name(number)).await;
+        sleep(SECOND / 20).await;
+    }
+    let asked: Vec<Duration> = world.asked("a").iter().map(|at| *at - begun).collect();
+    assert_eq!(asked.len(), 8, "{asked:?}");
+    for (at, expected) in asked.iter().zip([0, 50, 100, 150, 1_150, 2_150, 3_150, 4_150]) {
+        assert_near(*at, Duration::from_millis(expected));
+    }
+    assert_eq!(world.status("a"), Some(Status::Unknown));
+    world.until_status("a", Status::Healthy).await;
+    assert_eq!(world.asked("a").len(), 9, "the newest is checked");
+}
+
+#[tokio::test(start_paused = true)]
 async fn other_wishes_of_the_same_registration_ask_for_no_check() {
     let world = World::new(settings()).await;
     let first = world.register("a").await;
