@@ -17,6 +17,7 @@ mod problem;
 mod query;
 mod register;
 mod registration;
+mod rendered;
 mod request_id;
 mod router;
 mod server;
@@ -41,6 +42,7 @@ use crate::config::UnhealthyPods;
 use crate::engine::{CheckSoon, DeliveryReader, EngineHandle, HealthReader, Origin, Phase};
 
 pub use bind::{BindFault, bind};
+pub use rendered::Rendered;
 pub use router::{App, Peer};
 pub use server::{ServerSettings, serve};
 
@@ -68,6 +70,8 @@ pub struct HttpState {
     pub health: Option<Arc<dyn HealthReader>>,
     /// What subscribers were told, where notifications are sent.
     pub deliveries: Option<Arc<dyn DeliveryReader>>,
+    /// Texts of services that were read lately; empty at first.
+    pub rendered: Rendered,
     /// Cancelled when the manager is about to stop: `/ready` says so, all else goes on.
     pub draining: CancellationToken,
 }
@@ -97,6 +101,7 @@ impl HttpState {
             started: Instant::now(),
             health: None,
             deliveries: None,
+            rendered: Rendered::default(),
             draining,
         }
     }
