@@ -10,10 +10,9 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
-use governance_domain::{Pod, PodKey, PodName, Protocol, Service, ServiceName, Status};
+use governance_domain::{Pod, PodKey, PodName, Protocol, ServiceName, Status};
 use hyper::body::{Frame, SizeHint};
 
-use super::rendered::Rendered;
 use crate::engine::Snapshot;
 use crate::wire;
 
@@ -40,12 +39,6 @@ impl Filter {
                 .provider_id
                 .as_ref()
                 .is_none_or(|id| providers.iter().any(|x| x.id.as_ref() == Some(id)))
-    }
-
-    /// The service all of whose pods are shown, if so.
-    fn whole_service<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Arc<Service>> {
-        let name = self.service.as_deref().filter(|_| self.admits_all_of_a_service())?;
-        snapshot.registry.service(name)
     }
 
     fn admits_all_of_a_service(&self) -> bool {
@@ -163,19 +156,12 @@ impl Listing {
     }
 
     /// The answer of `GET /services/{service}`.
-    pub(super) fn into_pods(mut self, rendered: &Rendered) -> Body {
+    pub(super) fn into_pods(mut self) -> Body {
         self.out.extend_from_slice(b"{\"service_name\":");
         wire::write_text(&mut self.out, self.filter.service.as_deref().unwrap_or_default());
         self.write_state();
         wire::write_number_field(&mut self.out, "count", self.count as u64);
-        self.out.extend_from_slice(b",\"pods\":");
-        let is_whole = self.left >= self.count && self.last.is_none() && self.count <= WHOLE_MAX;
-        if is_whole && let Some(service) = self.filter.whole_service(&self.snapshot) {
-            rendered.write_pods(&mut self.out, service);
-            self.out.push(b'}');
-            return self.out.into();
-        }
-        self.out.push(b'[');
+        self.out.extend_from_slice(b",\"pods\":[");
         self.into_body()
     }
 

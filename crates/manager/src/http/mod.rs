@@ -17,7 +17,6 @@ mod problem;
 mod query;
 mod register;
 mod registration;
-mod rendered;
 mod request_id;
 mod router;
 mod server;
@@ -42,7 +41,6 @@ use crate::config::UnhealthyPods;
 use crate::engine::{CheckSoon, DeliveryReader, EngineHandle, HealthReader, Origin, Phase};
 
 pub use bind::{BindFault, bind};
-pub use rendered::Rendered;
 pub use router::{App, Peer};
 pub use server::{ServerSettings, serve};
 
@@ -70,8 +68,6 @@ pub struct HttpState {
     pub health: Option<Arc<dyn HealthReader>>,
     /// What subscribers were told, where notifications are sent.
     pub deliveries: Option<Arc<dyn DeliveryReader>>,
-    /// Texts of services that were read lately; empty at first.
-    pub rendered: Rendered,
     /// Cancelled when the manager is about to stop: `/ready` says so, all else goes on.
     pub draining: CancellationToken,
 }
@@ -101,7 +97,6 @@ impl HttpState {
             started: Instant::now(),
             health: None,
             deliveries: None,
-            rendered: Rendered::default(),
             draining,
         }
     }

@@ -34,8 +34,10 @@ pub(super) async fn service(
     let query = Query::new(query.as_deref());
     let (filter, page) = read_query(query, Some(service))?;
     let snapshot = state.engine.snapshot();
-    let listing = Listing::new(snapshot, filter, page);
-    Ok(answer(listing.into_pods(&state.rendered)))
+    if let Some(found) = snapshot.registry.service(filter.service.as_deref().unwrap_or_default()) {
+        wire::fetch_ahead(&found.pods);
+    }
+    Ok(answer(Listing::new(snapshot, filter, page).into_pods()))
 }
 
 pub(super) async fn pod(
