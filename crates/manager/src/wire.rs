@@ -50,12 +50,17 @@ impl<'a> View<'a> {
 
 /// Pods whose memory is visited ahead of writing them.
 const AHEAD_MAX: usize = 32;
+/// Pods of a registry that has no room in the processor's cache; a smaller one does without visits.
+const AHEAD_FROM: usize = 10_000;
 
 /// Visits what the first pods consist of, layer by layer, so that the processor fetches the pods of
 /// a layer from memory together. In a large registry nothing of a service is in the cache, and
 /// writing pod after pod would wait for each piece of each pod in turn: measured at 100,000 pods,
 /// that was half of what reading a service costs.
-pub fn fetch_ahead(pods: &OrderedSet<Arc<Pod>>) {
+pub fn fetch_ahead(pods: &OrderedSet<Arc<Pod>>, registry_size: usize) {
+    if registry_size < AHEAD_FROM {
+        return;
+    }
     let ahead = || pods.iter().take(AHEAD_MAX);
     let visit = |addresses: usize| _ = std::hint::black_box(addresses);
     visit(ahead().fold(0, |seen, pod| seen ^ Arc::as_ptr(&pod.content).addr()));
@@ -172,16 +177,21 @@ pub fn write_number(out: &mut Vec<u8>, number: u64) {
 /// Writes a text in quotes, with what JSON wants escaped.
 #[inline]
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
-    // Hardly any text has something to escape. Looking at all bytes without leaving early is
-    // several at a time for the processor, which matters: most of an answer is texts.
-    let is_special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
-    if text.as_bytes().iter().fold(false, |found, byte| found | is_special(byte)) {
+    if has_special(text) {
         return write_scalar(out, text);
     }
     out.reserve(text.len() + 2);
     out.push(b'"');
     out.extend_from_slice(text.as_bytes());
     out.push(b'"');
+}
+
+/// Whether JSON wants something of this text escaped, which hardly ever is so. Looking at all bytes
+/// without leaving early is several at a time for the processor, which matters: most of an answer
+/// is texts.
+fn has_special(text: &str) -> bool {
+    let is_special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
+    text.as_bytes().iter().fold(false, |found, byte| found | is_special(byte))
 }
 
 /// Writes a time in quotes.
@@ -210,12 +220,15 @@ fn write_scalar<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
 }
 
 fn write_key(out: &mut Vec<u8>, pod: &Pod) {
-    write_text(out, pod.key.service.as_str());
-    out.pop(); // the closing quote: the key is one text
+    let (service, pod) = (pod.key.service.as_str(), pod.key.pod.as_str());
+    if has_special(service) || has_special(pod) {
+        return write_scalar(out, &format_args!("{service}:{pod}"));
+    }
+    out.push(b'"');
+    out.extend_from_slice(service.as_bytes());
     out.push(b':');
-    let joint = out.len();
-    write_text(out, pod.key.pod.as_str());
-    out.remove(joint); // the opening quote of the second name
+    out.extend_from_slice(pod.as_bytes());
+    out.push(b'"');
 }
 
 fn write_provider(out: &mut Vec<u8>, provider: &Provider) {

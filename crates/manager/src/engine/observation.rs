@@ -9,7 +9,7 @@ use governance_domain::{PodKey, RegistrationId, Verdict};
 
 /// Results that wait for the writer. It takes them far faster than probes can end; a full lane
 /// means that the process is starved, and the prober reports again.
-const LANE_MAX: usize = 16_384;
+const LANE_MAX: usize = 4_096;
 
 /// What a check of one pod found.
 #[derive(Clone, Debug)]

@@ -65,7 +65,7 @@ fn answer(state: &HttpState, asked: &Register, registered: &Registered) -> Vec<u
 fn write_service(out: &mut Vec<u8>, snapshot: &Snapshot, service: &str, view: View<'_>) {
     let found = snapshot.registry.service(service);
     if let Some(found) = found {
-        wire::fetch_ahead(&found.pods);
+        wire::fetch_ahead(&found.pods, snapshot.registry.pod_count());
     }
     wire::write_summaries(out, found.into_iter().flat_map(|found| found.pods.iter()), view);
 }

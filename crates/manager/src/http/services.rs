@@ -35,7 +35,7 @@ pub(super) async fn service(
     let (filter, page) = read_query(query, Some(service))?;
     let snapshot = state.engine.snapshot();
     if let Some(found) = snapshot.registry.service(filter.service.as_deref().unwrap_or_default()) {
-        wire::fetch_ahead(&found.pods);
+        wire::fetch_ahead(&found.pods, snapshot.registry.pod_count());
     }
     Ok(answer(Listing::new(snapshot, filter, page).into_pods()))
 }

@@ -1,5 +1,7 @@
 //! Times as RFC 3339, by hand: a list of pods has three of them in every pod.
 
+use std::cell::Cell;
+
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
 /// 10000-01-01T00:00:00Z, which RFC 3339 cannot say any more.
@@ -10,39 +12,50 @@ pub(super) fn write(out: &mut Vec<u8>, micros: i64) {
     if !(0..YEAR_10000).contains(&micros) {
         return write_odd(out, micros);
     }
-    let (year, month, day) = civil(micros / DAY);
-    let seconds = micros % DAY / 1_000_000;
-    let mut text = *b"0000-00-00T00:00:00";
-    let fields = [
-        (0, year / 100),
-        (2, year % 100),
-        (5, month),
-        (8, day),
-        (11, seconds / 3_600),
-        (14, seconds / 60 % 60),
-        (17, seconds % 60),
-    ];
-    for (position, value) in fields {
-        if let Some([tens, ones]) = text.get_mut(position..position + 2) {
-            (*tens, *ones) = (digit(value / 10), digit(value % 10));
-        }
+    let (date, time) = (date(micros / DAY), micros % DAY);
+    let (seconds, fraction) = (time / 1_000_000, time % 1_000_000);
+    let [h, hh] = two_digits(seconds / 3_600);
+    let [m, mm] = two_digits(seconds / 60 % 60);
+    let [s, ss] = two_digits(seconds % 60);
+    out.extend_from_slice(&date);
+    if fraction == 0 {
+        out.extend_from_slice(&[b'T', h, hh, b':', m, mm, b':', s, ss, b'Z']);
+        return;
     }
-    out.extend_from_slice(&text);
-    write_fraction(out, micros % 1_000_000);
+    let ([a, b], [c, d]) = (two_digits(fraction / 10_000), two_digits(fraction / 100 % 100));
+    let [e, f] = two_digits(fraction % 100);
+    out.extend_from_slice(&[b'T', h, hh, b':', m, mm, b':', s, ss, b'.', a, b, c, d, e, f, b'Z']);
+    if f == b'0' {
+        shorten(out);
+    }
+}
+
+/// Takes the zeros away that stand at the end of a fraction.
+fn shorten(out: &mut Vec<u8>) {
+    out.pop();
+    while out.last() == Some(&b'0') {
+        out.pop();
+    }
     out.push(b'Z');
 }
 
-fn write_fraction(out: &mut Vec<u8>, micros: i64) {
-    if micros == 0 {
-        return;
+thread_local! {
+    /// The last day that was written: a list is mostly of one day.
+    static LAST: Cell<(i64, [u8; 10])> = const { Cell::new((0, *b"1970-01-01")) };
+}
+
+/// A day since 1970-01-01 as `2026-01-02`.
+fn date(days: i64) -> [u8; 10] {
+    let (last, text) = LAST.get();
+    if last == days {
+        return text;
     }
-    out.push(b'.');
-    let (mut rest, mut unit) = (micros, 100_000);
-    while rest > 0 {
-        out.push(digit(rest / unit));
-        rest %= unit;
-        unit /= 10;
-    }
+    let (year, month, day) = civil(days);
+    let ([a, b], [c, d]) = (two_digits(year / 100), two_digits(year % 100));
+    let ([m, mm], [t, tt]) = (two_digits(month), two_digits(day));
+    let text = [a, b, c, d, b'-', m, mm, b'-', t, tt];
+    LAST.set((days, text));
+    text
 }
 
 /// Before 1970, as in rows that were never checked, or beyond the year 9999: the nearest time that
@@ -70,9 +83,10 @@ const fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 0 to 9")]
-const fn digit(value: i64) -> u8 {
-    b'0' + value as u8
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 0 to 99")]
+const fn two_digits(value: i64) -> [u8; 2] {
+    let value = value as u8;
+    [b'0' + value / 10, b'0' + value % 10]
 }
 
 #[cfg(test)]
