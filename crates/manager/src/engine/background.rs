@@ -15,9 +15,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, warn};
 
 use super::flight::no_answer;
+use super::lease::{Lease, Term};
 use super::soft::{SoftWrites, TRANSITION_DELAY};
+use super::standing::Post;
 use super::tenure::{STORE_CALL_MAX, chain};
 use super::writer::takeover;
+use crate::clock::Stamp;
 
 /// How often old audit entries are looked for, and how many go at once.
 const PRUNE_PAUSE: Duration = Duration::from_secs(10);
@@ -36,6 +39,8 @@ pub(super) struct Background {
     next_prune: Instant,
     audit_retention: Duration,
     lease: Option<Lease>,
+    /// Told for how long this manager may act.
+    post: Arc<Post>,
 }
 
 /// A statement that is under way, with what to write again if it fails.
@@ -43,15 +48,6 @@ struct Chore {
     rows: Vec<HealthWrite>,
     audit: Vec<AuditEntry>,
     call: BoxFuture<'static, Result<usize, CommitError>>,
-}
-
-/// The lease as the holder sees it: it ends, here, before it can end for anybody else.
-struct Lease {
-    length: Duration,
-    ends: Instant,
-    next: Instant,
-    standby_is_alive: bool,
-    call: Option<(Instant, BoxFuture<'static, Result<Renewal, CommitError>>)>,
 }
 
 /// What happened in the background.
@@ -66,37 +62,15 @@ pub(super) enum BackgroundEvent {
     LeaseEnded,
 }
 
-impl Lease {
-    fn of(tenure: &Tenure, begun: Instant) -> Option<Self> {
-        tenure.lease.map(|length| Self {
-            length,
-            ends: begun + length,
-            next: begun + length / 4,
-            standby_is_alive: false,
-            call: None,
-        })
-    }
-
-    fn landed(&mut self, begun: Instant, result: Result<Renewal, CommitError>) -> BackgroundEvent {
-        match result {
-            Ok(renewal) => {
-                self.ends = begun + self.length;
-                self.next = begun + self.length / 4;
-                self.standby_is_alive = renewal.standby_is_alive;
-                BackgroundEvent::Done
-            }
-            Err(error) => {
-                self.next = Instant::now() + self.length / 20;
-                BackgroundEvent::Failed(error)
-            }
-        }
-    }
-}
-
 impl Background {
-    pub(super) fn new(tenure: &Tenure, begun: Instant, audit_retention: Duration) -> Self {
+    pub(super) fn new(
+        tenure: &Tenure,
+        begun: Stamp,
+        audit_retention: Duration,
+        post: Arc<Post>,
+    ) -> Self {
         let now = Instant::now();
-        Self {
+        let background = Self {
             soft: SoftWrites::default(),
             chore: None,
             next_soft: now + TRANSITION_DELAY,
@@ -104,16 +78,33 @@ impl Background {
             next_prune: now + PRUNE_PAUSE,
             audit_retention,
             lease: Lease::of(tenure, begun),
+            post,
+        };
+        background.grant();
+        background
+    }
+
+    /// Says for how long this manager may act.
+    fn grant(&self) {
+        self.post.grant(self.lease.as_ref().map_or(Term::Always, Lease::term));
+    }
+
+    /// The store refused a write, because somebody else may have the right to it.
+    pub(super) fn refused(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.refuse();
         }
+        self.grant();
     }
 
     /// A new epoch was taken: the lease runs anew.
-    pub(super) fn renewed(&mut self, tenure: &Tenure, begun: Instant) {
+    pub(super) fn renewed(&mut self, tenure: &Tenure, begun: Stamp) {
         let standby_is_alive = self.lease.as_ref().is_some_and(|lease| lease.standby_is_alive);
         self.lease = Lease::of(tenure, begun);
         if let Some(lease) = &mut self.lease {
             lease.standby_is_alive = standby_is_alive;
         }
+        self.grant();
     }
 
     pub(super) fn note_takeover(&mut self, now: Timestamp, epoch: u32) {
@@ -150,19 +141,17 @@ impl Background {
             if lease.call.is_none() {
                 next = next.min(lease.next);
             }
-            next = next.min(lease.ends.max(Instant::now() + Duration::from_millis(10)));
+            next = next.min(lease.ends().max(Instant::now() + Duration::from_millis(10)));
         }
         next
     }
 
-    fn timer(&self) -> BackgroundEvent {
-        let now = Instant::now();
-        match &self.lease {
-            Some(lease) if lease.ends <= now && lease.standby_is_alive => {
-                BackgroundEvent::LeaseEnded
-            }
-            _ => BackgroundEvent::Timer,
-        }
+    fn timer(&mut self) -> BackgroundEvent {
+        let Some(lease) = &mut self.lease else { return BackgroundEvent::Timer };
+        lease.look();
+        let is_forfeit = lease.is_forfeit();
+        self.grant();
+        if is_forfeit { BackgroundEvent::LeaseEnded } else { BackgroundEvent::Timer }
     }
 
     fn chore_landed(&mut self, result: Result<usize, CommitError>) -> BackgroundEvent {
@@ -176,6 +165,9 @@ impl Background {
                 BackgroundEvent::Done
             }
             Err(error) => {
+                if matches!(error, CommitError::Lost(_)) {
+                    self.refused();
+                }
                 self.soft.put_back(chore.rows, chore.audit);
                 self.next_soft = Instant::now() + TRANSITION_DELAY * 5;
                 BackgroundEvent::Failed(error)
@@ -185,12 +177,14 @@ impl Background {
 
     fn lease_landed(
         &mut self,
-        begun: Instant,
+        begun: Stamp,
         result: Result<Renewal, CommitError>,
     ) -> BackgroundEvent {
         let Some(lease) = &mut self.lease else { return BackgroundEvent::Done };
         lease.call = None;
-        lease.landed(begun, result)
+        lease.landed(begun, &result);
+        self.grant();
+        result.map_or_else(BackgroundEvent::Failed, |_| BackgroundEvent::Done)
     }
 
     /// Starts what is due.
@@ -222,7 +216,7 @@ impl Background {
                 let answer = timeout(STORE_CALL_MAX, store.renew(&tenure)).await;
                 answer.unwrap_or_else(|_| Err(no_answer()))
             };
-            lease.call = Some((now, call.boxed()));
+            lease.call = Some((Stamp::now(), call.boxed()));
         }
     }
 

@@ -93,6 +93,13 @@ impl EngineHandle {
         self.post.load()
     }
 
+    /// Whether this manager may act for the registry at this very moment: check pods, and tell
+    /// subscribers. No longer when its lease ended and a standby may have taken over, also when
+    /// the writer had no chance to notice yet. To be asked just before each step to the outside.
+    pub fn may_act(&self) -> bool {
+        self.post.may_act()
+    }
+
     /// How many commands wait for the writer.
     pub fn queue_depth(&self) -> usize {
         self.inbox.len()

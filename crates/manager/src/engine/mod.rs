@@ -12,6 +12,7 @@ mod flight;
 mod handle;
 mod health_reader;
 mod inbox;
+mod lease;
 mod notes;
 mod observation;
 mod observer;

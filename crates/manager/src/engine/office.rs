@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use super::handle::{EngineHandle, SubmitError};
 use super::inbox::Inbox;
+use super::lease::Term;
 use super::notes::Notes;
 use super::observation::Lane;
 use super::observer::Observer;
@@ -19,7 +20,7 @@ use super::snapshot::Published;
 use super::standing::{Phase, Post};
 use super::tenure::{Attempt, Backoff, attempt, chain};
 use super::writer::Writer;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stamp};
 
 /// How often a standby looks whether the lease is free.
 const STANDBY_PAUSE: Duration = Duration::from_millis(250);
@@ -124,6 +125,7 @@ impl Engine {
 
     /// Stops acting as the active manager; what waits is answered, certainly not applied.
     fn lose(&self, phase: &Phase) {
+        self.post.grant(Term::Never);
         self.post.change(|standing| standing.phase = phase.clone());
         for observer in &self.observers {
             observer.lost();
@@ -134,7 +136,7 @@ impl Engine {
     }
 
     /// Waits until this manager has the right to write; none if it is to end before.
-    async fn take_office(&self) -> Result<Option<(Tenure, Instant)>, StoreFault> {
+    async fn take_office(&self) -> Result<Option<(Tenure, Stamp)>, StoreFault> {
         let mut backoff = Backoff::default();
         let mut last = String::new();
         loop {

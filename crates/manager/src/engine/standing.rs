@@ -6,6 +6,8 @@ use arc_swap::ArcSwap;
 use governance_domain::Timestamp;
 use governance_store::Description;
 
+use super::lease::Term;
+
 /// What the manager is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -54,24 +56,38 @@ pub struct Standing {
 
 /// The current standing. Written by the writer alone.
 #[derive(Debug)]
-pub(super) struct Post(ArcSwap<Standing>);
+pub(super) struct Post {
+    standing: ArcSwap<Standing>,
+    /// For how long this manager may act: ends by itself, also while the writer does not run.
+    term: ArcSwap<Term>,
+}
 
 impl Post {
     pub(super) fn new(storage: Description) -> Self {
-        Self(ArcSwap::from_pointee(Standing {
+        let standing = Standing {
             phase: Phase::Loading { reason: "starting".to_owned() },
             epoch: 0,
             writes: Writes::Available,
             storage,
-        }))
+        };
+        Self { standing: ArcSwap::from_pointee(standing), term: ArcSwap::from_pointee(Term::Never) }
     }
 
     pub(super) fn load(&self) -> Arc<Standing> {
-        self.0.load_full()
+        self.standing.load_full()
+    }
+
+    pub(super) fn grant(&self, term: Term) {
+        self.term.store(Arc::new(term));
+    }
+
+    pub(super) fn may_act(&self) -> bool {
+        let is_active = matches!(self.standing.load().phase, Phase::Active | Phase::Stopping);
+        is_active && self.term.load().holds()
     }
 
     pub(super) fn change(&self, change: impl Fn(&mut Standing)) {
-        self.0.rcu(|current| {
+        self.standing.rcu(|current| {
             let mut standing = Standing::clone(current);
             change(&mut standing);
             standing

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use governance_store::{AcquireError, Owner, Store, StoreFault, Tenure};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
+
+use crate::clock::Stamp;
 
 /// How long one call of the store may take before its outcome counts as unknown.
 pub(super) const STORE_CALL_MAX: Duration = Duration::from_secs(5);
@@ -40,7 +42,7 @@ impl Backoff {
 #[derive(Debug)]
 pub(super) enum Attempt {
     /// It is ours, in a new epoch; a lease runs from when it was asked for, at the latest.
-    Taken { tenure: Tenure, begun: Instant },
+    Taken { tenure: Tenure, begun: Stamp },
     /// Another manager has it.
     Held { address: String },
     /// Try again later.
@@ -50,7 +52,7 @@ pub(super) enum Attempt {
 }
 
 pub(super) async fn attempt(store: &Arc<dyn Store>, owner: &Owner) -> Attempt {
-    let begun = Instant::now();
+    let begun = Stamp::now();
     match timeout(STORE_CALL_MAX, store.acquire(owner)).await {
         Ok(Ok(tenure)) => Attempt::Taken { tenure, begun },
         Ok(Err(AcquireError::Held { address })) => Attempt::Held { address },

@@ -28,6 +28,7 @@ use super::snapshot::Snapshot;
 use super::soft::write_of;
 use super::standing::{Phase, Writes};
 use super::tenure::{Attempt, Backoff, Evidence, chain, evidence};
+use crate::clock::Stamp;
 
 /// Commands in one batch. Larger batches gain little and make everyone in them wait longer.
 const BATCH_MAX: usize = 1_024;
@@ -56,7 +57,7 @@ impl<'a> Writer<'a> {
         engine: &'a Engine,
         tenure: Tenure,
         registry: Registry,
-        begun: Instant,
+        begun: Stamp,
     ) -> Self {
         Self {
             engine,
@@ -67,7 +68,12 @@ impl<'a> Writer<'a> {
             batch_limit: BATCH_MAX,
             flight: Flight::Idle,
             backoff: Backoff::default(),
-            background: Background::new(&tenure, begun, engine.settings.audit_retention),
+            background: Background::new(
+                &tenure,
+                begun,
+                engine.settings.audit_retention,
+                Arc::clone(&engine.post),
+            ),
         }
     }
 
@@ -240,6 +246,7 @@ impl<'a> Writer<'a> {
             }
             CommitError::Lost(fault) => {
                 warn!(why = chain(&fault), "the right to write is in doubt, looking who holds it");
+                self.background.refused();
                 self.put_back(decisions);
                 self.ask(Question::Tenure);
             }

@@ -28,6 +28,11 @@ impl Report {
         Self { engine, clock, unreported: BTreeMap::new() }
     }
 
+    /// Whether pods may be asked now: not when a standby may have taken over.
+    pub(super) fn may_ask(&self) -> bool {
+        self.engine.may_act()
+    }
+
     /// Tells the engine what a check found; `is_held`: nothing is removed now.
     pub(super) fn conclude(&mut self, conclusion: Conclusion, is_held: bool) {
         let Conclusion { key, registration_id, status, reason, is_removal_due } = conclusion;

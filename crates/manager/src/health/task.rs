@@ -36,6 +36,8 @@ const BATCH_MAX: usize = 256;
 const WATCH_STEP: Duration = Duration::from_millis(250);
 /// The loop woke so much too late: the process did not run, and so did its attempts not.
 const STALL_MIN: Duration = Duration::from_secs(1);
+/// How soon a manager that may not ask pods looks whether it may again.
+const LEAVE_PAUSE: Duration = Duration::from_millis(100);
 /// Pause before results that found no room are reported again.
 const FLUSH_PAUSE: Duration = Duration::from_millis(50);
 
@@ -217,6 +219,9 @@ impl HealthTask {
         }
         faults.tidy(now);
         self.report.flush();
+        if schedule.pod_count() > 0 && !self.report.may_ask() {
+            return self.board.instant(now.after(LEAVE_PAUSE));
+        }
         let mut count = 0;
         while count < BATCH_MAX
             && let Some(due) = schedule.take_due(now)

@@ -2,10 +2,12 @@
 //!
 //! A connection is used again only after an answer that was read to its end. After anything else
 //! it is closed before the attempt ends: receivers take whatever comes last, so an old body must
-//! never be left behind on a connection while a newer one is on its way. Not here: whether and
-//! when to try again.
+//! never be left behind on a connection while a newer one is on its way. For the same reason each
+//! piece of a body asks whether this manager is still the active one when its turn comes: the
+//! process may have been stopped at any place, and a standby have taken over. Not here: whether
+//! and when to try again.
 
-use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,6 +20,7 @@ use http::{Request, StatusCode, header};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
+use super::Office;
 use super::connection::{Connection, Reply};
 use super::courier::{Courier, Failure, Fault, Parcel};
 use super::pool::Pool;
@@ -26,6 +29,8 @@ use crate::connect::Dialer;
 
 /// Characters of a failure's text that are kept.
 const TEXT_MAX: usize = 200;
+/// Bytes of a body that are handed over at once.
+const PIECE_MAX: usize = 256 * 1024;
 
 /// A stream of bytes to a subscriber.
 pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
@@ -62,15 +67,22 @@ impl Connector for Dialer {
 pub struct HttpCourier {
     connector: Arc<dyn Connector>,
     clock: Arc<dyn Clock>,
+    office: Arc<dyn Office>,
     /// The limit of one attempt, from the connection to the answer.
     timeout: Duration,
     pool: Pool,
 }
 
 impl HttpCourier {
-    /// A courier whose attempts take no longer than `timeout`.
-    pub fn new(connector: Arc<dyn Connector>, clock: Arc<dyn Clock>, timeout: Duration) -> Self {
-        Self { connector, clock, timeout, pool: Pool::default() }
+    /// A courier whose attempts take no longer than `timeout`, and that carries nothing once
+    /// `office` says no.
+    pub fn new(
+        connector: Arc<dyn Connector>,
+        clock: Arc<dyn Clock>,
+        office: Arc<dyn Office>,
+        timeout: Duration,
+    ) -> Self {
+        Self { connector, clock, office, timeout, pool: Pool::default() }
     }
 
     async fn attempt(&self, parcel: Parcel) -> Result<(), Failure> {
@@ -98,15 +110,28 @@ impl HttpCourier {
     ) -> Result<(Connection, Reply), Failure> {
         if let Some(mut kept) = self.pool.take(&parcel.subscriber, target)
             && kept.is_open().await
-            && let Ok(reply) = kept.send(request(target, parcel)?).await
+            && let Ok(reply) = kept.send(self.request(target, parcel)?).await
         {
             return Ok((kept, reply));
         }
         let unreachable = |why: String| failure(Fault::Unreachable, &why);
+        if !self.office.may_send() {
+            return Err(unreachable(Deposed.to_string()));
+        }
         let stream = self.connector.connect(target, self.timeout).await.map_err(unreachable)?;
         let mut connection = Connection::open(stream).await.map_err(unreachable)?;
-        let reply = connection.send(request(target, parcel)?).await.map_err(unreachable)?;
+        let reply = connection.send(self.request(target, parcel)?).await.map_err(unreachable)?;
         Ok((connection, reply))
+    }
+
+    fn request(&self, target: &Target, parcel: &Parcel) -> Result<Request<Payload>, Failure> {
+        let office = Arc::clone(&self.office);
+        Request::post(&*target.path)
+            .header(header::HOST, &*target.authority)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, concat!("governance-manager/", env!("CARGO_PKG_VERSION")))
+            .body(Payload { head: parcel.head.clone(), list: parcel.list.clone(), office })
+            .map_err(|why| failure(Fault::Unreachable, &format!("the notification_url: {why}")))
     }
 
     fn judge(&self, reply: &Reply) -> Result<(), Failure> {
@@ -147,41 +172,42 @@ fn failure(fault: Fault, text: &str) -> Failure {
     Failure { fault, text: text.into(), retry_after: None }
 }
 
-fn request(target: &Target, parcel: &Parcel) -> Result<Request<Payload>, Failure> {
-    Request::post(&*target.path)
-        .header(header::HOST, &*target.authority)
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::USER_AGENT, concat!("governance-manager/", env!("CARGO_PKG_VERSION")))
-        .body(Payload::of(parcel))
-        .map_err(|why| failure(Fault::Unreachable, &format!("the notification_url: {why}")))
-}
+/// Why a body ends in the middle, which no receiver takes for a whole one.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("not sent: another manager may be the active one now")]
+pub(super) struct Deposed;
 
 /// A body in two parts, of which the second is shared with other deliveries.
-#[derive(Debug)]
 pub(super) struct Payload {
     head: Bytes,
     list: Bytes,
+    office: Arc<dyn Office>,
 }
 
-impl Payload {
-    fn of(parcel: &Parcel) -> Self {
-        Self { head: parcel.head.clone(), list: parcel.list.clone() }
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.head.len() + self.list.len())
     }
 }
 
 impl Body for Payload {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Deposed;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let mut part = std::mem::take(&mut self.head);
-        if part.is_empty() {
-            part = std::mem::take(&mut self.list);
+    ) -> Poll<Option<Result<Frame<Bytes>, Deposed>>> {
+        let Self { head, list, office } = &mut *self;
+        let rest = if head.is_empty() { list } else { head };
+        if rest.is_empty() {
+            return Poll::Ready(None);
         }
-        Poll::Ready((!part.is_empty()).then(|| Ok(Frame::data(part))))
+        if !office.may_send() {
+            return Poll::Ready(Some(Err(Deposed)));
+        }
+        let piece = rest.split_to(rest.len().min(PIECE_MAX));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

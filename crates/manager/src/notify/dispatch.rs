@@ -251,6 +251,11 @@ impl Dispatch {
         timer.into_iter().chain(aging).min()
     }
 
+    /// Whether there is a state that could be sent.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
     /// The next delivery that may begin; none until something happens.
     pub(super) fn next_departure(&mut self, now: Instant, at: Timestamp) -> Option<Departure> {
         let snapshot = self.snapshot.clone()?;

@@ -34,7 +34,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{Notification, UnhealthyPods};
-use crate::engine::{EngineHandle, Observer, Phase};
+use crate::engine::{EngineHandle, Observer};
 
 pub use courier::{Courier, Failure, Fault, Parcel};
 pub use delivery::{Connector, HttpCourier, Stream};
@@ -46,7 +46,7 @@ use reconcile::Pace;
 
 /// What notifications need of the engine, beside what it publishes.
 pub trait Office: Send + Sync + 'static {
-    /// Whether this manager is the one that may tell subscribers anything.
+    /// Whether this manager is the one that may tell subscribers anything, at this very moment.
     fn may_send(&self) -> bool;
 
     /// Has an entry about a round of repeated notifications written into the audit.
@@ -55,7 +55,7 @@ pub trait Office: Send + Sync + 'static {
 
 impl Office for EngineHandle {
     fn may_send(&self) -> bool {
-        matches!(self.standing().phase, Phase::Active | Phase::Stopping)
+        self.may_act()
     }
 
     fn note_reconcile(&self, details: String) {
@@ -76,9 +76,10 @@ impl Notify {
         clock: Arc<dyn Clock>,
         connector: Arc<dyn Connector>,
     ) -> (Arc<dyn Observer>, NotifyTask) {
-        let courier = HttpCourier::new(connector, Arc::clone(&clock), settings.timeout);
-        let (observer, task) =
-            assemble(settings, Arc::new(engine), clock, Arc::new(courier), Rng::new());
+        let office: Arc<dyn Office> = Arc::new(engine);
+        let courier =
+            HttpCourier::new(connector, Arc::clone(&clock), Arc::clone(&office), settings.timeout);
+        let (observer, task) = assemble(settings, office, clock, Arc::new(courier), Rng::new());
         (observer, task)
     }
 }
@@ -105,7 +106,7 @@ fn assemble(
         tickets: HashMap::new(),
         handles: HashMap::new(),
         rested: Instant::now(),
-        has_more: false,
+        resume: None,
     };
     (mailbox, task)
 }

@@ -29,6 +29,8 @@ const TIDY_PAUSE: Duration = Duration::from_secs(2);
 const REST_FACTOR: u32 = 2;
 /// That rest is no longer than this.
 const REST_MAX: Duration = Duration::from_millis(20);
+/// How soon a manager that may not send looks whether it may again.
+const LEAVE_PAUSE: Duration = Duration::from_millis(100);
 /// Departures begun before other things get their turn.
 const DEPARTURES_MAX: usize = 256;
 
@@ -51,8 +53,8 @@ pub struct NotifyTask {
     pub(super) handles: HashMap<u64, AbortHandle>,
     /// When changes may be taken in again.
     pub(super) rested: Instant,
-    /// Whether more deliveries may begin at once.
-    pub(super) has_more: bool,
+    /// When to begin more deliveries, if nothing else happens before.
+    pub(super) resume: Option<Instant>,
 }
 
 /// What woke the task.
@@ -97,10 +99,7 @@ impl NotifyTask {
 
     async fn wait(&mut self, shutdown: &CancellationToken, chore: Instant) -> Woken {
         let timer = lock(&self.dispatch).next_tick();
-        let mut time = timer.map_or(chore, |timer| timer.min(chore));
-        if self.has_more {
-            time = Instant::now();
-        }
+        let time = [timer, self.resume].into_iter().flatten().fold(chore, Instant::min);
         let (mailbox, rested) = (Arc::clone(&self.mailbox), self.rested);
         let mail = async {
             sleep_until(rested).await;
@@ -159,15 +158,16 @@ impl NotifyTask {
                 handle.abort();
             }
         }
-        self.has_more = false;
+        self.resume = None;
         for _ in 0..DEPARTURES_MAX {
             if !self.office.may_send() {
+                self.resume = dispatch.is_loaded().then(|| now + LEAVE_PAUSE);
                 return;
             }
             let Some(departure) = dispatch.next_departure(now, at) else { return };
             self.begin(departure.ticket, departure.parcel);
         }
-        self.has_more = true;
+        self.resume = Some(now);
     }
 
     fn begin(&mut self, ticket: u64, parcel: Parcel) {

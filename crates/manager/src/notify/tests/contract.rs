@@ -345,6 +345,22 @@ async fn everything_stops_when_the_right_to_write_is_lost_also_what_is_in_flight
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_the_lease_is_in_doubt_nothing_is_sent_and_then_the_newest_state() {
+    let mut world = World::new(&settings());
+    world.register("gw:1", &["eir"]);
+    world.settle().await;
+    *world.desk.patience.lock().unwrap() = Some(0);
+    world.register("eir:1", &[]);
+    world.pass_ms(5_000).await;
+    world.register("eir:2", &[]);
+    world.pass_ms(5_000).await;
+    assert_eq!(world.told("gw:1"), Vec::<String>::new());
+    *world.desk.patience.lock().unwrap() = None;
+    world.pass_ms(200).await;
+    assert_eq!(world.told("gw:1"), ["eir register 1,2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_notification_url_ends_what_is_in_flight_to_the_old_one() {
     let mut world = World::new(&settings());
     world.register("gw:1", &["eir"]);

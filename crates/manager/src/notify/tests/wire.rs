@@ -10,10 +10,11 @@ use governance_domain::{Content, Revision, ServiceName};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::receiver::{Answer, Happening, Receiver, status};
-use super::world::{content, key, provider};
+use super::world::{Desk, content, key, provider};
 use crate::clock::SystemClock;
 use crate::config::Targets;
 use crate::connect::{Dialer, Policy, SystemResolver, Trust};
+use crate::notify::Office;
 use crate::notify::courier::{Courier, Failure, Fault, Parcel};
 use crate::notify::delivery::{Connector, HttpCourier, Stream};
 
@@ -36,7 +37,12 @@ impl Connector for Plain {
 const PATIENT: Duration = Duration::from_secs(10);
 
 fn courier(timeout: Duration) -> Arc<HttpCourier> {
-    Arc::new(HttpCourier::new(Arc::new(Plain), Arc::new(SystemClock), timeout))
+    courier_of(&Arc::default(), timeout)
+}
+
+fn courier_of(desk: &Arc<Desk>, timeout: Duration) -> Arc<HttpCourier> {
+    let office = Arc::clone(desk) as Arc<dyn Office>;
+    Arc::new(HttpCourier::new(Arc::new(Plain), Arc::new(SystemClock), office, timeout))
 }
 
 fn parcel(url: &str, number: u64) -> Parcel {
@@ -250,7 +256,12 @@ async fn addresses_that_policy_denies_are_not_connected_to() {
     let targets = Targets { deny, allow: Vec::new(), ca_file: None };
     let trust = Trust::load(None).unwrap();
     let dialer = Dialer::new(Policy::new(&targets), Arc::new(SystemResolver::new()), trust);
-    let courier = Arc::new(HttpCourier::new(Arc::new(dialer), Arc::new(SystemClock), PATIENT));
+    let courier = Arc::new(HttpCourier::new(
+        Arc::new(dialer),
+        Arc::new(SystemClock),
+        Arc::new(Desk::default()),
+        PATIENT,
+    ));
     let port = receiver.address.port();
     for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "localhost"] {
         let url = format!("http://{host}:{port}/");
@@ -258,4 +269,23 @@ async fn addresses_that_policy_denies_are_not_connected_to() {
         assert_eq!(failure.fault, Fault::Unreachable, "{host}");
     }
     assert!(receiver.log().is_empty());
+}
+
+#[tokio::test]
+async fn a_manager_that_may_act_no_longer_sends_nothing_whatever_it_was_about_to_do() {
+    let receiver = Receiver::open().await;
+    let desk: Arc<Desk> = Arc::default();
+    let courier = courier_of(&desk, PATIENT);
+    post(&courier, &receiver.url(), 1).await.unwrap();
+    // On the kept connection, and on a new one; then after one more question, so that the first
+    // part of the body is on its way when the second may not follow.
+    for questions in [0, 1, 2] {
+        *desk.patience.lock().unwrap() = Some(questions);
+        let failure = post(&courier, &receiver.url(), 2).await.unwrap_err();
+        assert!(failure.text.contains("another manager"), "{failure:?}");
+    }
+    *desk.patience.lock().unwrap() = None;
+    post(&courier, &receiver.url(), 3).await.unwrap();
+    let told: Vec<u64> = receiver.told().iter().map(|told| told.revision).collect();
+    assert_eq!(told, [1, 3]);
 }

@@ -116,15 +116,24 @@ impl Courier for ScriptedCourier {
     }
 }
 
-/// A manager that is always active.
+/// A manager that is active unless the test says otherwise.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     pub(super) notes: Mutex<Vec<String>>,
+    /// How often it says that it is active before it says no; none for ever.
+    pub(super) patience: Mutex<Option<usize>>,
 }
 
 impl Office for Desk {
     fn may_send(&self) -> bool {
-        true
+        match &mut *self.patience.lock().unwrap() {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
     }
 
     fn note_reconcile(&self, details: String) {
