@@ -16,6 +16,9 @@ const REQUEST_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a body without an end: nobody must read so much.
 const ENDLESS_BYTES: usize = 1 << 30;
 
+/// Between two looks at what the test says.
+const LOOK_PAUSE: Duration = Duration::from_millis(5);
+
 /// How a pod answers a health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -31,6 +34,8 @@ pub enum Health {
     EndlessBody,
     /// Not at all.
     Hang,
+    /// Not before the test says how.
+    Wait,
     /// By closing the connection.
     Close,
     /// By resetting the connection.
@@ -83,7 +88,7 @@ pub(super) async fn converse(mut line: impl Line, number: usize, state: &State) 
             take(&mut line, number, state, &request.body).await?
         } else {
             state.checks.fetch_add(1, Ordering::SeqCst);
-            let health = lock(&state.conduct).health.clone();
+            let health = decided(state).await;
             answer_check(&mut line, &health).await?
         };
         if !goes_on || request.head.to_ascii_lowercase().contains("\r\nconnection: close") {
@@ -133,6 +138,17 @@ async fn take(
     Ok(true)
 }
 
+/// How to answer, once the test said so.
+async fn decided(state: &State) -> Health {
+    loop {
+        let health = lock(&state.conduct).health.clone();
+        if health != Health::Wait {
+            return health;
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
+
 async fn answer_check(line: &mut impl Line, health: &Health) -> io::Result<bool> {
     let whole = match health {
         Health::Answer(status) => format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n"),
@@ -144,7 +160,7 @@ async fn answer_check(line: &mut impl Line, health: &Health) -> io::Result<bool>
         Health::EndlessBody => {
             format!("HTTP/1.1 200 OK\r\ncontent-length: {ENDLESS_BYTES}\r\n\r\n")
         }
-        Health::Hang => String::new(),
+        Health::Hang | Health::Wait => String::new(),
         Health::Close => return Ok(false),
         Health::Reset => {
             line.prepare_reset()?;
@@ -154,7 +170,7 @@ async fn answer_check(line: &mut impl Line, health: &Health) -> io::Result<bool>
     line.write_all(whole.as_bytes()).await?;
     line.flush().await?;
     match health {
-        Health::HalfAHead | Health::Hang => {
+        Health::HalfAHead | Health::Hang | Health::Wait => {
             wait_for_hang_up(line).await;
             Ok(false)
         }
