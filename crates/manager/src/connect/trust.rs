@@ -141,6 +141,12 @@ fn words(error: &rustls::Error) -> String {
         CertificateError::UnknownIssuer => {
             "certificate is signed by an unknown CA: name it in TARGET_CA_FILE".to_owned()
         }
+        // Commonly a CA that was made anew under its old name.
+        CertificateError::BadSignature => {
+            "certificate is not signed by the known CA of that name: name the right one in \
+             TARGET_CA_FILE"
+                .to_owned()
+        }
         other => format!("certificate is not acceptable: {other}"),
     }
 }
