@@ -131,7 +131,7 @@ fn over_tls_it_matters_who_signed_for_whom_and_until_when() {
             "foreign",
             "certificate is not signed by the known CA of that name: name the right one in ",
         ),
-        ("plain", "TLS failed: "),
+        ("plain", "no answer within 1s"),
     ];
     for (pod, beginning) in words {
         let shown = await_status(&mut client, "eir", pod, "unhealthy");
