@@ -251,10 +251,10 @@ pub(crate) fn stored_states(cluster: &Cluster) -> BTreeMap<String, u64> {
 }
 
 /// A stream of numbers, the same for the same seed (xorshift64*).
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
