@@ -41,6 +41,11 @@ impl AuditAction {
             Self::Takeover => "takeover",
         }
     }
+
+    /// The action of a word, if it is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.as_str() == text)
+    }
 }
 
 /// How it ended.
@@ -53,12 +58,20 @@ pub enum AuditResult {
 }
 
 impl AuditResult {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Success, Self::Failure];
+
     /// The word in the table and on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Failure => "failure",
         }
+    }
+
+    /// The result of a word, if it is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|result| result.as_str() == text)
     }
 }
 

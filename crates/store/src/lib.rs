@@ -13,6 +13,7 @@
 //! All implementations pass the same suite, [`contract`].
 
 pub mod audit;
+pub mod audit_query;
 pub mod batch;
 pub mod contract;
 pub mod error;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use audit::{AuditAction, AuditEntry, AuditResult};
+pub use audit_query::{AUDIT_TOTAL_MAX, AuditPage, AuditPosition, AuditQuery, AuditRecord};
 pub use batch::{Batch, HealthWrite, RowChange};
 pub use error::{AcquireError, CommitError, StoreFault};
 pub use memory::MemoryStore;
@@ -138,4 +140,9 @@ pub trait Store: Send + Sync + 'static {
         before: Timestamp,
         limit: usize,
     ) -> BoxFuture<'a, Result<usize, CommitError>>;
+
+    /// Reads a page of the audit. May run beside everything else, several at once; neither waits
+    /// for a write nor makes one wait. A future that is dropped stops the work, at once or when
+    /// the store's own limit for a statement is reached.
+    fn read_audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<AuditPage, StoreFault>>;
 }

@@ -3,16 +3,17 @@
 //! It behaves like the others in every respect but durability, so that it can stand in for them:
 //! epochs, sequences and refusals are the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
-use governance_domain::{Pod, PodKey, Timestamp};
+use governance_domain::{Pod, PodKey, Status, Timestamp};
 use uuid::Uuid;
 
 use crate::{
-    AcquireError, AuditEntry, Batch, CommitError, Description, HealthWrite, Loaded, Owner, Renewal,
-    RowChange, Store, StoreFault, Tenure,
+    AUDIT_TOTAL_MAX, AcquireError, AuditEntry, AuditPage, AuditPosition, AuditQuery, AuditRecord,
+    Batch, CommitError, Description, HealthWrite, Loaded, Owner, Renewal, RowChange, Store,
+    StoreFault, Tenure,
 };
 
 /// Entries of the audit that are kept; the oldest are forgotten first.
@@ -30,7 +31,10 @@ struct Tables {
     epoch: u32,
     sequence: u64,
     pods: BTreeMap<PodKey, Arc<Pod>>,
-    audit: std::collections::VecDeque<AuditEntry>,
+    /// Oldest first; their ids follow one another.
+    audit: VecDeque<AuditEntry>,
+    /// Of the next entry.
+    next_audit_id: u64,
 }
 
 impl Default for MemoryStore {
@@ -40,7 +44,8 @@ impl Default for MemoryStore {
             epoch: 0,
             sequence: 0,
             pods: BTreeMap::new(),
-            audit: std::collections::VecDeque::new(),
+            audit: VecDeque::new(),
+            next_audit_id: 1,
         };
         Self { tables: Mutex::new(tables) }
     }
@@ -111,9 +116,57 @@ impl Tables {
     }
 
     fn note(&mut self, entries: impl IntoIterator<Item = AuditEntry>) {
+        let before = self.audit.len();
         self.audit.extend(entries);
+        self.next_audit_id += (self.audit.len() - before) as u64;
         let surplus = self.audit.len().saturating_sub(AUDIT_MAX);
         self.audit.drain(..surplus);
+    }
+
+    fn read_audit(&self, query: &AuditQuery) -> AuditPage {
+        let newest_first = (1..self.next_audit_id).rev().zip(self.audit.iter().rev());
+        let matching = newest_first.filter(|(_, entry)| is_wanted(query, entry));
+        let counted = matching.clone().take(AUDIT_TOTAL_MAX + 1).count();
+        let wanted = query.limit.saturating_add(1);
+        let record = |(id, entry)| record(id, entry);
+        let records = match query.position {
+            AuditPosition::Skipping(count) => {
+                matching.skip(count).take(wanted).map(record).collect()
+            }
+            AuditPosition::Before(before) => {
+                matching.filter(|(id, _)| *id < before).take(wanted).map(record).collect()
+            }
+            AuditPosition::At(at) => matching.filter(|(id, _)| *id == at).map(record).collect(),
+        };
+        AuditPage::new(records, query.limit, counted)
+    }
+}
+
+fn is_wanted(query: &AuditQuery, entry: &AuditEntry) -> bool {
+    let service = entry.key.as_ref().map(|key| key.service.as_str());
+    let pod = entry.key.as_ref().map(|key| key.pod.as_str());
+    query.from.is_none_or(|from| entry.at >= from)
+        && query.until.is_none_or(|until| entry.at <= until)
+        && (query.actions.is_empty() || query.actions.contains(&entry.action))
+        && (query.results.is_empty() || query.results.contains(&entry.result))
+        && query.service.as_deref().is_none_or(|wanted| service == Some(wanted))
+        && query.pod.as_deref().is_none_or(|wanted| pod == Some(wanted))
+}
+
+fn record(id: u64, entry: &AuditEntry) -> AuditRecord {
+    let word = |status: Option<Status>| status.map(|status| status.as_str().to_owned());
+    AuditRecord {
+        id,
+        at: entry.at,
+        action: entry.action.as_str().to_owned(),
+        result: entry.result.as_str().to_owned(),
+        service: entry.key.as_ref().map(|key| key.service.as_str().to_owned()),
+        pod: entry.key.as_ref().map(|key| key.pod.as_str().to_owned()),
+        details: entry.details.clone(),
+        previous_status: word(entry.previous_status),
+        new_status: word(entry.new_status),
+        request_id: entry.request_id.clone(),
+        remote: entry.remote.clone(),
     }
 }
 
@@ -194,5 +247,9 @@ impl Store for MemoryStore {
             old
         });
         ready(held).boxed()
+    }
+
+    fn read_audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<AuditPage, StoreFault>> {
+        ready(Ok(self.lock().read_audit(&query))).boxed()
     }
 }

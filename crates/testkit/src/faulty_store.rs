@@ -14,8 +14,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use governance_domain::{Pod, PodKey, Timestamp};
 use governance_store::{
-    AcquireError, AuditEntry, Batch, CommitError, Description, HealthWrite, Loaded, Owner, Renewal,
-    RowChange, Store, StoreFault, Tenure, Uuid,
+    AcquireError, AuditEntry, AuditPage, AuditQuery, Batch, CommitError, Description, HealthWrite,
+    Loaded, Owner, Renewal, RowChange, Store, StoreFault, Tenure, Uuid,
 };
 use tokio::sync::watch;
 
@@ -38,6 +38,8 @@ pub enum Step {
     Rewrite,
     /// [`Store::prune_audit`]
     PruneAudit,
+    /// [`Store::read_audit`]
+    ReadAudit,
 }
 
 /// What goes wrong with one call.
@@ -311,10 +313,10 @@ impl From<Failure> for AcquireError {
     }
 }
 
-/// [`Store::load`] as a result whose error a failure can become.
-struct LoadFault(StoreFault);
+/// [`Store::load`] and [`Store::read_audit`] with an error that a failure can become.
+struct ReadFault(StoreFault);
 
-impl From<Failure> for LoadFault {
+impl From<Failure> for ReadFault {
     fn from(_: Failure) -> Self {
         Self(StoreFault::new(PLANNED))
     }
@@ -349,8 +351,8 @@ impl Store for FaultyStore {
     }
 
     fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreFault>> {
-        let work = || async { self.inner.load().await.map_err(LoadFault) }.boxed();
-        async move { self.planned(Step::Load, work).await.map_err(|LoadFault(fault)| fault) }
+        let work = || async { self.inner.load().await.map_err(ReadFault) }.boxed();
+        async move { self.planned(Step::Load, work).await.map_err(|ReadFault(fault)| fault) }
             .boxed()
     }
 
@@ -403,6 +405,13 @@ impl Store for FaultyStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<usize, CommitError>> {
         self.planned(Step::PruneAudit, move || self.inner.prune_audit(tenure, before, limit))
+            .boxed()
+    }
+
+    fn read_audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<AuditPage, StoreFault>> {
+        let work =
+            move || async move { self.inner.read_audit(query).await.map_err(ReadFault) }.boxed();
+        async move { self.planned(Step::ReadAudit, work).await.map_err(|ReadFault(fault)| fault) }
             .boxed()
     }
 }

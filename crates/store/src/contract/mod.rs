@@ -13,6 +13,7 @@
     reason = "every function here is a test and panics to say that it failed"
 )]
 
+pub mod audit;
 pub mod commit;
 pub mod durable;
 mod fixture;
@@ -77,6 +78,12 @@ macro_rules! volatile_store_contract {
             rewrite::rewriting_makes_the_store_hold_exactly_these_pods,
             rewrite::batches_go_on_after_a_rewrite,
             rewrite::pruning_the_audit_is_bounded_and_spares_the_young,
+            audit::the_audit_is_read_newest_first_as_it_was_written,
+            audit::an_empty_audit_is_an_empty_page,
+            audit::pages_of_the_audit_follow_one_another,
+            audit::conditions_narrow_the_audit,
+            audit::entries_that_were_stored_late_are_found_by_their_time,
+            audit::totals_of_the_audit_are_counted_up_to_a_limit,
         }
     };
 }

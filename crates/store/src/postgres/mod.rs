@@ -2,7 +2,8 @@
 //!
 //! One connection writes: statements follow each other on it in the order in which they were
 //! sent. What may touch everything (changing tables, loading, rewriting) goes over a connection of
-//! its own to the same server, opened when needed. A connection that failed is not used again; the
+//! its own to the same server, opened when needed. Questions about the audit have a connection that
+//! can only read. A connection that failed is not used again; the
 //! next call opens a new one, to whichever server of the list takes writes then. Nothing is
 //! retried here but what met another transaction (SQLSTATE 40001, 40P01).
 //!
@@ -14,6 +15,7 @@ mod lease;
 mod load;
 mod migrations;
 mod odd_keys;
+mod reading;
 mod rewrite;
 mod schema;
 mod session;
@@ -33,8 +35,8 @@ use uuid::Uuid;
 pub use settings::{PostgresSettings, SslMode};
 
 use crate::{
-    AcquireError, AuditEntry, Batch, CommitError, Description, HealthWrite, Loaded, Owner, Renewal,
-    Store, StoreFault, Tenure,
+    AcquireError, AuditEntry, AuditPage, AuditQuery, Batch, CommitError, Description, HealthWrite,
+    Loaded, Owner, Renewal, Store, StoreFault, Tenure,
 };
 use fault::Trouble;
 use lease::Sighting;
@@ -50,6 +52,8 @@ pub struct PostgresStore {
     settings: PostgresSettings,
     /// The connection that writes. Its lock is held while one is opened, never during a statement.
     writer: tokio::sync::Mutex<Option<Arc<Session>>>,
+    /// The connection that reads the audit for people, opened when somebody asks.
+    reader: tokio::sync::Mutex<Option<Arc<Session>>>,
     /// Which of the hosts took writes last: the first one to be asked.
     last_host: AtomicUsize,
     /// A rewrite holds it alone: bulk and health writes would wait for each other's rows in the
@@ -68,6 +72,7 @@ impl PostgresStore {
         Self {
             settings,
             writer: tokio::sync::Mutex::new(None),
+            reader: tokio::sync::Mutex::new(None),
             last_host: AtomicUsize::new(0),
             gate: tokio::sync::RwLock::new(()),
             odd_keys: Mutex::default(),
@@ -176,5 +181,9 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<usize, CommitError>> {
         self.prune(tenure, before, limit).boxed()
+    }
+
+    fn read_audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<AuditPage, StoreFault>> {
+        async move { self.read_page(&query).await }.boxed()
     }
 }

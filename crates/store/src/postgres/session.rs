@@ -26,6 +26,8 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 const KEEPALIVE_RETRIES: u32 = 3;
+/// A question about the audit may take so long: longer, and nobody waits for the answer.
+const READING_TIMEOUT: Duration = Duration::from_secs(3);
 /// Databases that are there on any server, to create ours from.
 const MAINTENANCE: [&str; 2] = ["postgres", "yugabyte"];
 
@@ -36,6 +38,8 @@ pub(super) enum Purpose {
     Writing,
     /// Few statements that may touch everything: they get more time.
     Bulk,
+    /// Questions that people ask, which must not hold anything up.
+    Reading,
 }
 
 impl Purpose {
@@ -44,6 +48,7 @@ impl Purpose {
         match self {
             Self::Writing => settings.statement_timeout,
             Self::Bulk => settings.statement_timeout.max(Duration::from_mins(1)),
+            Self::Reading => settings.statement_timeout.min(READING_TIMEOUT),
         }
     }
 }
@@ -296,6 +301,7 @@ async fn set_up(
     let by_key = match purpose {
         Purpose::Writing => &statements::WRITING_WISHES[..],
         Purpose::Bulk => &[],
+        Purpose::Reading => &statements::READING_WISHES[..],
     };
     for setting in statements::WISHES.iter().chain(by_key) {
         if let Err(error) = client.batch_execute(setting).await {

@@ -48,6 +48,14 @@ pub(super) const WRITING_WISHES: [&str; 5] = [
     "SET jit = off",
 ];
 
+/// Wishes for the connection that reads the audit for people: it cannot change anything, and takes
+/// no second processor from those who write.
+pub(super) const READING_WISHES: [&str; 3] = [
+    "SET default_transaction_read_only = on",
+    "SET max_parallel_workers_per_gather = 0",
+    "SET jit = off",
+];
+
 /// An identifier in quotes.
 pub(super) fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
@@ -189,6 +197,31 @@ WITH lease AS (
      WHERE g.deleted < clock_timestamp()::timestamp - interval '1 hour'
 )
 SELECT (SELECT count(*) FROM pruned) FROM lease";
+
+/// The first and the last entry.
+pub(super) const AUDIT_ENDS: &str =
+    "SELECT (SELECT min(id) FROM governance_audit), (SELECT max(id) FROM governance_audit)";
+
+/// The next entry from an id on.
+pub(super) const AUDIT_NEXT: &str =
+    "SELECT id, at FROM governance_audit WHERE id >= $1 ORDER BY id LIMIT 1";
+
+/// Entries that match, newest first.
+pub(super) fn audit_matches(columns: &str) -> String {
+    format!(
+        "SELECT {columns} FROM governance_audit
+          WHERE id >= $1::bigint AND id < $2::bigint
+            AND ($3::timestamp IS NULL OR at >= $3) AND ($4::timestamp IS NULL OR at <= $4)
+            AND (cardinality($5::text[]) = 0 OR action = ANY($5))
+            AND (cardinality($6::text[]) = 0 OR result = ANY($6))
+            AND ($7::text IS NULL OR service_name = $7) AND ($8::text IS NULL OR pod_name = $8)
+          ORDER BY id DESC LIMIT $9::bigint OFFSET $10::bigint"
+    )
+}
+
+/// What a page shows of an entry.
+pub(super) const AUDIT_COLUMNS: &str = "id, at, action, result, service_name, pod_name, details, \
+    previous_status, new_status, request_id, remote";
 
 /// Everything. Casts and defaults make the types the same whatever an earlier manager chose.
 pub(super) const LOAD: &str = "

@@ -3,12 +3,14 @@
 //! Here: [`SqliteStore`], which turns calls into jobs for its own thread. Beside it, by noun:
 //! `thread` runs the jobs, `session` owns the connection and opens it again after a fault, `schema`
 //! makes the tables, `lease` says who may write, `ledger` finds what is ours of a pod, `write`
-//! stores, `load` reads, `audit` notes, `fault` turns the driver's errors into what the caller must know.
+//! stores, `load` reads, `audit` notes, `reading` reads the audit for people, `fault` turns the driver's errors into what the caller must know.
 //!
 //! Not here: the lock that keeps a second manager out of the data directory. A second opener is
 //! harmless all the same: it takes the next epoch, and whoever holds an earlier one is refused.
 //!
-//! Invariants: one connection, on one thread; no transaction is open between two jobs; a batch that
+//! Invariants: one connection writes, on one thread; another only reads, on a second thread, so that
+//! whoever leafs through the audit delays nothing (WAL: readers and the writer never wait for each
+//! other); no transaction is open between two jobs; a batch that
 //! was acknowledged is on disk (WAL, `synchronous=FULL`); after an outcome that nobody knows,
 //! nothing is written until [`Store::acquire`] has settled it.
 
@@ -17,6 +19,7 @@ mod fault;
 mod lease;
 mod ledger;
 mod load;
+mod reading;
 mod schema;
 mod session;
 mod thread;
@@ -33,9 +36,11 @@ use governance_domain::{Pod, Timestamp};
 use uuid::Uuid;
 
 use crate::{
-    AcquireError, AuditEntry, Batch, CommitError, Description, HealthWrite, Loaded, Owner, Renewal,
-    Store, StoreFault, Tenure,
+    AcquireError, AuditEntry, AuditPage, AuditQuery, Batch, CommitError, Description, HealthWrite,
+    Loaded, Owner, Renewal, Store, StoreFault, Tenure,
 };
+use reading::Reading;
+use session::Session;
 use thread::{NoAnswer, StoreThread};
 
 /// The file in the data directory.
@@ -45,7 +50,8 @@ pub const FILE_NAME: &str = "governance.db";
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
-    thread: StoreThread,
+    thread: StoreThread<Session>,
+    readers: StoreThread<Reading>,
 }
 
 impl SqliteStore {
@@ -57,8 +63,9 @@ impl SqliteStore {
     /// When its thread cannot be started.
     pub fn open(data_dir: &Path) -> Result<Self, StoreFault> {
         let path = data_dir.join(FILE_NAME);
-        let thread = StoreThread::start(path.clone())?;
-        Ok(Self { path, thread })
+        let thread = StoreThread::start("store-sqlite", Session::new(path.clone()))?;
+        let readers = StoreThread::start("store-reader", Reading::new(path.clone()))?;
+        Ok(Self { path, thread, readers })
     }
 }
 
@@ -141,5 +148,9 @@ impl Store for SqliteStore {
     ) -> BoxFuture<'a, Result<usize, CommitError>> {
         let epoch = tenure.epoch;
         self.thread.ask(move |session| audit::prune(session, epoch, before, limit))
+    }
+
+    fn read_audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<AuditPage, StoreFault>> {
+        reading::ask(&self.readers, query)
     }
 }

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::{self, OpenFault, WriteFault};
 use super::ledger::Ledger;
+use super::thread::Owned;
 use crate::{CommitError, StoreFault};
 
 /// How long a statement waits for another program that holds the file's lock.
@@ -157,6 +158,12 @@ impl Session {
             }
             error
         })
+    }
+}
+
+impl Owned for Session {
+    fn broke_off(&mut self) {
+        self.close_unsettled();
     }
 }
 

@@ -1,11 +1,11 @@
-//! The store's own thread: SQLite blocks, so no call of it happens on the caller's.
+//! A thread of the store's own: SQLite blocks, so no call of it happens on the caller's. One owns the
+//! session that writes, another the one that reads for people.
 //!
 //! Jobs run one after the other in the order they were asked. A job that panics loses its
 //! connection and its answer; the thread goes on with the next one.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -13,14 +13,19 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::session::Session;
 use crate::StoreFault;
 
 /// Jobs that wait. The engine has a handful under way at once; more means that nobody waits for
 /// the answers.
 const QUEUE_MAX: usize = 64;
 
-type Job = Box<dyn FnOnce(&mut Session) + Send>;
+type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
+
+/// What a thread owns and lends to its jobs.
+pub(super) trait Owned: Send + 'static {
+    /// A job broke off in the middle: whatever it left behind must not be met by the next one.
+    fn broke_off(&mut self);
+}
 
 /// Why there is no answer to a job.
 pub(super) enum NoAnswer {
@@ -31,20 +36,20 @@ pub(super) enum NoAnswer {
 }
 
 /// The thread; dropping it waits until what was asked is done and the file is closed.
-pub(super) struct StoreThread {
+pub(super) struct StoreThread<S> {
     /// None only while dropping.
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<SyncSender<Job<S>>>,
     /// None only while dropping.
     thread: Option<JoinHandle<()>>,
 }
 
-impl StoreThread {
-    /// Starts it; the file is opened by the first job.
-    pub(super) fn start(path: PathBuf) -> Result<Self, StoreFault> {
+impl<S: Owned> StoreThread<S> {
+    /// Starts it.
+    pub(super) fn start(name: &str, owned: S) -> Result<Self, StoreFault> {
         let (jobs, waiting) = sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new()
-            .name("store-sqlite".to_owned())
-            .spawn(move || run(Session::new(path), &waiting))
+            .name(name.to_owned())
+            .spawn(move || run(owned, &waiting))
             .map_err(|error| StoreFault::because("cannot start the thread of the store", error))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
@@ -52,14 +57,14 @@ impl StoreThread {
     /// Queues a job at once and returns its answer. Dropping the future does not undo the job.
     pub(super) fn ask<T, E>(
         &self,
-        job: impl FnOnce(&mut Session) -> Result<T, E> + Send + 'static,
+        job: impl FnOnce(&mut S) -> Result<T, E> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, E>>
     where
         T: Send + 'static,
         E: From<NoAnswer> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |session| {
+        let job: Job<S> = Box::new(move |session| {
             // Nobody may be waiting any more.
             let _ = answer.send(job(session));
         });
@@ -84,13 +89,13 @@ impl StoreThread {
     }
 }
 
-impl fmt::Debug for StoreThread {
+impl<S> fmt::Debug for StoreThread<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreThread").finish_non_exhaustive()
     }
 }
 
-impl Drop for StoreThread {
+impl<S> Drop for StoreThread<S> {
     fn drop(&mut self) {
         drop(self.jobs.take());
         if let Some(thread) = self.thread.take() {
@@ -100,12 +105,11 @@ impl Drop for StoreThread {
     }
 }
 
-fn run(mut session: Session, jobs: &Receiver<Job>) {
+fn run<S: Owned>(mut owned: S, jobs: &Receiver<Job<S>>) {
     while let Ok(job) = jobs.recv() {
-        // The session is made safe below: what a broken job left behind is dropped with the
-        // connection.
-        if catch_unwind(AssertUnwindSafe(|| job(&mut session))).is_err() {
-            session.close_unsettled();
+        // What is owned is made safe below.
+        if catch_unwind(AssertUnwindSafe(|| job(&mut owned))).is_err() {
+            owned.broke_off();
         }
     }
 }

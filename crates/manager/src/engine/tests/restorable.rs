@@ -3,7 +3,8 @@
 
 use futures_util::future::BoxFuture;
 use governance_store::{
-    AcquireError, AuditEntry, Batch, CommitError, Description, HealthWrite, Loaded, Renewal, Tenure,
+    AcquireError, AuditEntry, AuditPage, AuditQuery, Batch, CommitError, Description, HealthWrite,
+    Loaded, Renewal, Tenure,
 };
 
 use super::*;
@@ -83,5 +84,10 @@ impl Store for Restorable {
     ) -> BoxFuture<'a, Result<usize, CommitError>> {
         let store = self.now();
         async move { store.prune_audit(tenure, before, limit).await }.boxed()
+    }
+
+    fn read_audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<AuditPage, StoreFault>> {
+        let store = self.now();
+        async move { store.read_audit(query).await }.boxed()
     }
 }
