@@ -6,6 +6,7 @@
 //!
 //! Unknown fields are ignored when reading, so that an older client understands a newer manager.
 
+pub mod audit;
 pub mod notification;
 pub mod paths;
 pub mod problem;
@@ -13,6 +14,7 @@ pub mod registration;
 pub mod service;
 pub mod standing;
 
+pub use audit::{AuditLog, AuditLogs};
 pub use notification::{EventType, Notification};
 pub use problem::{Fault, Problem};
 pub use registration::{

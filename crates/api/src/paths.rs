@@ -20,3 +20,7 @@ pub const HEALTH: &str = "/health";
 pub const READY: &str = "/ready";
 /// `GET`: which program it is.
 pub const VERSION: &str = "/version";
+/// `GET`: what was done, newest first.
+pub const AUDIT_LOGS: &str = "/audit/logs";
+/// `GET`: one entry of it.
+pub const AUDIT_LOG: &str = "/audit/logs/by-id";

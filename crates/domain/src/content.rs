@@ -46,6 +46,18 @@ impl Content {
         }
     }
 
+    /// The fields in which a registration differs from this one before it, in the API's words.
+    pub fn differing_fields(&self, newer: &Self) -> impl Iterator<Item = &'static str> {
+        let fields = [
+            ("providers", !same_set(&self.providers, &newer.providers)),
+            ("health_check_url", self.health_check_url != newer.health_check_url),
+            ("notification_url", self.notification_url != newer.notification_url),
+            ("subscriptions", !same_set(&self.subscriptions, &newer.subscriptions)),
+            ("instance_id", self.instance_id != newer.instance_id),
+        ];
+        fields.into_iter().filter(|(_, is_different)| *is_different).map(|(name, _)| name)
+    }
+
     /// Whether subscribers see the same of both.
     pub fn offers_same(&self, other: &Self) -> bool {
         same_set(&self.providers, &other.providers)

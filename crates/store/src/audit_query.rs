@@ -126,6 +126,20 @@ impl AuditQuery {
         i64::try_from(self.limit).unwrap_or(i64::MAX).saturating_add(1)
     }
 
+    /// How many entries match, if `read`, what was read for the page, shows the end of them: then
+    /// counting, which looks at everything once more, can be left out.
+    pub(crate) fn known_total(&self, read: usize) -> Option<usize> {
+        match self.position {
+            AuditPosition::Skipping(skipped)
+                if read <= self.limit && (read > 0 || skipped == 0) =>
+            {
+                Some(skipped.saturating_add(read))
+            }
+            AuditPosition::At(_) => Some(read),
+            AuditPosition::Skipping(_) | AuditPosition::Before(_) => None,
+        }
+    }
+
     /// Ids of the page among those that match, which are within `span`.
     pub(crate) fn page_of(&self, span: Span) -> Span {
         let within = |id: u64| i64::try_from(id).unwrap_or(i64::MAX);

@@ -129,7 +129,7 @@ impl Tables {
         let counted = matching.clone().take(AUDIT_TOTAL_MAX + 1).count();
         let wanted = query.limit.saturating_add(1);
         let record = |(id, entry)| record(id, entry);
-        let records = match query.position {
+        let records: Vec<_> = match query.position {
             AuditPosition::Skipping(count) => {
                 matching.skip(count).take(wanted).map(record).collect()
             }
@@ -138,7 +138,8 @@ impl Tables {
             }
             AuditPosition::At(at) => matching.filter(|(id, _)| *id == at).map(record).collect(),
         };
-        AuditPage::new(records, query.limit, counted)
+        let total = query.known_total(records.len()).unwrap_or(counted);
+        AuditPage::new(records, query.limit, total)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use governance_domain::{
-    Change, Decision, Draft, PodKey, RegistrationId, Registry, Rejection, Timestamp,
+    Change, Content, Decision, Draft, Pod, PodKey, RegistrationId, Registry, Rejection, Timestamp,
 };
 use governance_store::{AuditAction, AuditEntry, AuditResult, Batch, RowChange, Tenure};
 
@@ -45,6 +45,7 @@ pub(super) fn decide(
     let decided: Vec<Decided> = commands
         .into_iter()
         .map(|pending| {
+            let before = draft.pod(pending.key()).cloned();
             let verdict = match &pending.request {
                 Request::Register { command, .. } => Some(draft.register(command, now)),
                 Request::Unregister { command, .. } => {
@@ -55,7 +56,7 @@ pub(super) fn decide(
                 }
             };
             if let Some(Ok(Decision::Changed(change))) = &verdict {
-                audit.push(entry(change, &pending.origin, now));
+                audit.push(entry(before.as_deref(), change, &pending.origin, now));
                 if let Change::PodRegistered { pod } = change {
                     fresh.insert(pod.key.clone());
                 }
@@ -83,20 +84,33 @@ fn rows(draft: &Draft<'_>, fresh: &BTreeSet<PodKey>) -> Vec<RowChange> {
         .collect()
 }
 
-fn entry(change: &Change, origin: &Origin, at: Timestamp) -> AuditEntry {
-    let (action, details) = match change {
+/// Who did what, to what, and why. A registration's status begins anew, a departure ends it.
+fn entry(before: Option<&Pod>, change: &Change, origin: &Origin, at: Timestamp) -> AuditEntry {
+    let previous_status = before.map(|pod| pod.status);
+    let (action, details, new_status) = match change {
         Change::PodRegistered { pod } => {
-            (AuditAction::Register, format!("registration_id {}", pod.registration_id))
+            let id = pod.registration_id;
+            let details = match before {
+                None => format!("registration_id {id}"),
+                Some(before) => alteration(id, Some(before.registration_id), before, &pod.content),
+            };
+            (AuditAction::Register, details, Some(pod.status))
         }
-        Change::PodAmended { registration_id, .. } => (
-            AuditAction::Register,
-            format!("registration_id {registration_id}, subscriptions or notification_url changed"),
-        ),
+        Change::PodAmended { registration_id, content, .. } => {
+            let id = *registration_id;
+            let details = match before {
+                None => format!("registration_id {id}"),
+                Some(before) => alteration(id, None, before, content),
+            };
+            (AuditAction::Register, details, previous_status)
+        }
         Change::PodUnregistered { registration_id, .. } => {
-            (AuditAction::Unregister, format!("registration_id {registration_id}"))
+            (AuditAction::Unregister, format!("registration_id {registration_id}"), None)
         }
         Change::PodEvicted { registration_id, .. } => {
-            (AuditAction::AutoCleanup, format!("registration_id {registration_id}"))
+            let details =
+                format!("registration_id {registration_id}: too many failed checks in a row");
+            (AuditAction::AutoCleanup, details, None)
         }
     };
     AuditEntry {
@@ -105,9 +119,31 @@ fn entry(change: &Change, origin: &Origin, at: Timestamp) -> AuditEntry {
         result: AuditResult::Success,
         key: Some(change.key().clone()),
         details,
-        previous_status: None,
-        new_status: None,
+        previous_status,
+        new_status,
         request_id: origin.request_id.clone(),
         remote: origin.remote.clone(),
     }
+}
+
+/// `registration_id 7 replaces 5: providers, instance_id changed`, or without a replacement.
+fn alteration(
+    id: RegistrationId,
+    replaced: Option<RegistrationId>,
+    from: &Pod,
+    to: &Content,
+) -> String {
+    let mut text = format!("registration_id {id}");
+    if let Some(replaced) = replaced {
+        text.push_str(" replaces ");
+        text.push_str(&replaced.to_string());
+    }
+    let mut joint = ": ";
+    for field in from.content.differing_fields(to) {
+        text.push_str(joint);
+        text.push_str(field);
+        joint = ", ";
+    }
+    text.push_str(" changed");
+    text
 }

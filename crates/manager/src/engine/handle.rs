@@ -7,6 +7,7 @@ use governance_domain::{Evict, Register, RegistrationId, Rejection, Revision, Un
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::archive::Archive;
 use super::inbox::{Inbox, Pending, Request, Ticket};
 use super::notes::Notes;
 use super::observation::{Lane, Observation};
@@ -80,6 +81,7 @@ pub struct EngineHandle {
     pub(super) notes: Arc<Notes>,
     pub(super) published: Arc<Published>,
     pub(super) post: Arc<Post>,
+    pub(super) archive: Archive,
 }
 
 impl EngineHandle {
@@ -98,6 +100,11 @@ impl EngineHandle {
     /// the writer had no chance to notice yet. To be asked just before each step to the outside.
     pub fn may_act(&self) -> bool {
         self.post.may_act()
+    }
+
+    /// What was done and by whom, as the store has it.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
     }
 
     /// How many commands wait for the writer.

@@ -6,6 +6,7 @@
 //!
 //! Not here: HTTP, probes, deliveries; they meet the engine through the types of this file alone.
 
+mod archive;
 mod background;
 mod batch;
 mod flight;
@@ -28,6 +29,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use archive::{Archive, ArchiveError};
+pub use governance_store::{
+    AuditAction, AuditPage, AuditPosition, AuditQuery, AuditRecord, AuditResult,
+};
 pub use handle::{EngineHandle, Origin, Registered, SubmitError, Unregistered};
 pub use health_reader::{HealthFigures, HealthHistory, HealthReader, LastFailure, StatusChange};
 pub use observation::Observation;

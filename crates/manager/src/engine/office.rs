@@ -10,6 +10,7 @@ use governance_store::{Owner, Store, StoreFault, Tenure};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
+use super::archive::Archive;
 use super::handle::{EngineHandle, SubmitError};
 use super::inbox::Inbox;
 use super::lease::Term;
@@ -80,6 +81,7 @@ impl Engine {
             notes: Arc::clone(&notes),
             published: Arc::clone(&published),
             post: Arc::clone(&post),
+            archive: Archive::new(Arc::clone(&store)),
         };
         let owner = Arc::new(settings.owner.clone());
         let observers = Vec::new();

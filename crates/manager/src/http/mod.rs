@@ -4,6 +4,7 @@
 //! each resource has a file. Handlers parse, ask the engine and write the answer; no rule of the
 //! registry is here. Reads are answered from the published snapshot and never wait.
 
+mod audit;
 mod bind;
 mod body;
 mod health;

@@ -40,7 +40,7 @@ impl Problem {
         Self { status, code, detail, faults: Vec::new(), active: None, retry_after: None }
     }
 
-    fn unavailable(code: &'static str, retry_after: u32, detail: &'static str) -> Self {
+    pub(super) fn unavailable(code: &'static str, retry_after: u32, detail: &'static str) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
         Self { retry_after: Some(retry_after), ..problem }
     }

@@ -17,7 +17,7 @@ use tower::ServiceExt as _;
 
 use super::problem::Problem;
 use super::{
-    HttpState, health, heartbeat, register, request_id, services, subscribers, unregister,
+    HttpState, audit, health, heartbeat, register, request_id, services, subscribers, unregister,
 };
 
 /// Who sent a request; stands in its extensions.
@@ -46,6 +46,8 @@ impl App {
             .route(paths::SERVICE, get(services::service))
             .route(paths::POD, get(services::pod))
             .route(paths::SUBSCRIBERS, get(subscribers::subscribers))
+            .route(paths::AUDIT_LOGS, get(audit::logs))
+            .route(paths::AUDIT_LOG, get(audit::log_by_id))
             .route(paths::HEALTH, get(health::health))
             .route(paths::READY, get(health::ready))
             .route(paths::VERSION, get(health::version))

@@ -45,7 +45,11 @@ impl Reading {
         Self { path, connection: None }
     }
 
-    fn read(&mut self, query: &AuditQuery, caller: Weak<()>) -> Result<AuditPage, StoreFault> {
+    pub(super) fn read(
+        &mut self,
+        query: &AuditQuery,
+        caller: Weak<()>,
+    ) -> Result<AuditPage, StoreFault> {
         let read = self.attempt(query, caller);
         read.map_err(|error| {
             // Whatever an operator mends is noticed by the next one who asks.
@@ -104,12 +108,6 @@ fn open(path: &std::path::Path) -> Result<Connection, OpenFault> {
 
 fn page(view: &Connection, query: &AuditQuery) -> rusqlite::Result<AuditPage> {
     let span = span(view, query)?;
-    let count = format!(
-        "SELECT count(*) FROM (SELECT 1 FROM governance_audit WHERE {MATCHES} ORDER BY id DESC \
-         LIMIT :wanted OFFSET :skipped)"
-    );
-    let most = i64::try_from(AUDIT_TOTAL_MAX).unwrap_or(i64::MAX - 1) + 1;
-    let counted = matching(view, query, &count, span, (most, 0), |row| row.get::<_, u32>(0))?;
     let rows = format!(
         "SELECT id, at, action, result, service_name, pod_name, details, previous_status, \
          new_status, request_id, remote FROM governance_audit WHERE {MATCHES} ORDER BY id DESC \
@@ -117,6 +115,15 @@ fn page(view: &Connection, query: &AuditQuery) -> rusqlite::Result<AuditPage> {
     );
     let part = (query.wanted(), query.skipped());
     let records = matching(view, query, &rows, query.page_of(span), part, record)?;
+    let count = format!(
+        "SELECT count(*) FROM (SELECT 1 FROM governance_audit WHERE {MATCHES} ORDER BY id DESC \
+         LIMIT :wanted OFFSET :skipped)"
+    );
+    let most = i64::try_from(AUDIT_TOTAL_MAX).unwrap_or(i64::MAX - 1) + 1;
+    if let Some(total) = query.known_total(records.len()) {
+        return Ok(AuditPage::new(records, query.limit, total));
+    }
+    let counted = matching(view, query, &count, span, (most, 0), |row| row.get::<_, u32>(0))?;
     Ok(AuditPage::new(records, query.limit, counted.first().map_or(0, |count| *count as usize)))
 }
 

@@ -466,3 +466,36 @@ async fn more_calls_than_the_queue_holds_are_refused_at_once() {
         load.await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn the_audit_is_read_while_another_program_holds_the_file_for_writing() {
+    let mut case = Case::new().await;
+    case.commit(vec![put(pod("a", 1))]).await.unwrap();
+    let other = Connection::open(case.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; DELETE FROM governance_audit").unwrap();
+    let query = AuditQuery { limit: 10, ..AuditQuery::default() };
+    let page = case.store.read_audit(query).await.unwrap();
+    assert_eq!(page.total, 1);
+}
+
+#[tokio::test]
+async fn an_audit_that_cannot_be_read_is_a_fault_until_it_can() {
+    let mut case = Case::unopened();
+    let query = AuditQuery { limit: 10, ..AuditQuery::default() };
+    assert!(case.store.read_audit(query.clone()).await.is_err(), "there is no file");
+    case.acquire().await.unwrap();
+    assert_eq!(case.store.read_audit(query).await.unwrap(), AuditPage::default());
+}
+
+#[tokio::test]
+async fn a_question_nobody_waits_for_is_not_worked_on() {
+    let mut case = Case::new().await;
+    case.commit(vec![put(pod("a", 1))]).await.unwrap();
+    let query = AuditQuery { limit: 10, ..AuditQuery::default() };
+    let caller = Arc::new(());
+    for (seen, expected) in [(Arc::downgrade(&caller), 1), (std::sync::Weak::new(), 0)] {
+        let query = query.clone();
+        let answer = case.store.readers.ask(move |reading| reading.read(&query, seen)).await;
+        assert_eq!(answer.unwrap().total, expected);
+    }
+}

@@ -1,6 +1,7 @@
 //! The HTTP side in process: a real engine on a store in memory, requests without sockets, except
 //! where the socket is the point.
 
+mod audit;
 mod errors;
 mod reads;
 mod registering;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use governance_domain::{PodKey, Timestamp};
-use governance_store::{MemoryStore, Owner, Uuid};
+use governance_store::{MemoryStore, Owner, Store, Uuid};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -107,13 +108,16 @@ impl Bench {
     }
 
     fn prepare(max_pods_per_service: usize) -> Self {
+        Self::on(Arc::new(MemoryStore::default()), max_pods_per_service)
+    }
+
+    fn on(store: Arc<dyn Store>, max_pods_per_service: usize) -> Self {
         let settings = EngineSettings {
             event_queue_size: 100,
             max_pods_per_service,
             audit_retention: Duration::from_hours(1),
             owner: Owner { id: Uuid::nil(), address: "127.0.0.1:1".to_owned() },
         };
-        let store = Arc::new(MemoryStore::default());
         let (engine, handle) = Engine::new(store, settings, Arc::new(StoppedClock));
         let checks = Arc::new(Checks::default());
         let draining = CancellationToken::new();

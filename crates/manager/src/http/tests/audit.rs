@@ -1,0 +1,225 @@
+//! The audit: what is written by what, pages and conditions, faults, and a store that is away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use governance_api::AuditLogs;
+use governance_store::MemoryStore;
+use governance_testkit::faulty_store::FaultyStore;
+use http::Request;
+use serde_json::{Value, json};
+
+use super::{Bench, registration, with};
+use crate::http::Peer;
+
+const POD: &str = "service_name=eir&pod_name=a";
+
+async fn logs(bench: &Bench, query: &str) -> AuditLogs {
+    let answer = bench.get(&format!("/audit/logs?{query}")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    serde_json::from_value(answer.json()).unwrap()
+}
+
+/// Waits until the start was written, which happens behind everything else.
+async fn started() -> Bench {
+    let bench = Bench::start().await;
+    let written = async {
+        while logs(&bench, "actions=takeover").await.total == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), written).await.expect("it is written");
+    bench
+}
+
+/// Registers, registers again with other wishes, with another address, and leaves.
+async fn a_life(bench: &Bench) {
+    let first = registration("eir", "a");
+    bench.register(&first).await;
+    let amended = with(first, "subscriptions", json!(["diam-gw"]));
+    bench.register(&amended).await;
+    bench.register(&amended).await; // nothing changes, nothing is noted
+    bench.register(&with(amended, "health_check_url", json!("http://192.168.1.10:1/"))).await;
+    assert_eq!(bench.call("DELETE", &format!("/unregister?{POD}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn every_change_is_in_the_audit_with_what_was_before_and_after() {
+    let bench = started().await;
+    a_life(&bench).await;
+    let page = logs(&bench, POD).await;
+    assert_eq!((page.total, page.total_is_minimum, page.next_before), (4, false, None));
+    let id = 1_u64 << 32;
+    let told: Vec<_> = page
+        .logs
+        .iter()
+        .map(|log| {
+            let statuses = (log.previous_status.as_deref(), log.new_status.as_deref());
+            (log.action.as_str(), log.details.clone(), statuses)
+        })
+        .collect();
+    let unknown = Some("unknown");
+    assert_eq!(
+        told,
+        [
+            ("unregister", format!("registration_id {}", id + 2), (unknown, None)),
+            (
+                "register",
+                format!("registration_id {} replaces {}: health_check_url changed", id + 2, id + 1),
+                (unknown, unknown)
+            ),
+            (
+                "register",
+                format!("registration_id {}: subscriptions changed", id + 1),
+                (unknown, unknown)
+            ),
+            ("register", format!("registration_id {}", id + 1), (None, unknown)),
+        ]
+    );
+    let takeover = logs(&bench, "actions=takeover").await.logs.remove(0);
+    assert_eq!((takeover.service_name, takeover.details.as_str()), (None, "epoch 1"));
+}
+
+#[tokio::test]
+async fn the_audit_names_the_request_and_where_it_came_from() {
+    let bench = Bench::start().await;
+    let mut request = Request::post("/register")
+        .header("x-request-id", "night-shift-7")
+        .body(Body::from(registration("eir", "a").to_string()))
+        .unwrap();
+    request.extensions_mut().insert(Peer("[::1]:4711".parse().unwrap()));
+    assert_eq!(bench.send(request).await.status, 200);
+    let page = logs(&bench, POD).await;
+    let answer = bench.get(&format!("/audit/logs/by-id?id={}", page.logs[0].id)).await;
+    let log = answer.json();
+    assert_eq!(
+        log,
+        json!({
+            "id": page.logs[0].id,
+            "timestamp": "2026-01-02T03:04:05.678Z",
+            "action": "register",
+            "result": "success",
+            "service_name": "eir",
+            "pod_name": "a",
+            "details": log["details"],
+            "new_status": "unknown",
+            "request_id": "night-shift-7",
+            "remote": "[::1]:4711",
+        })
+    );
+    assert_eq!(answer.json(), serde_json::to_value(&page.logs[0]).unwrap());
+}
+
+#[tokio::test]
+async fn pages_lead_to_one_another() {
+    let bench = started().await;
+    a_life(&bench).await;
+    let whole: Vec<Value> = ids(&logs(&bench, "").await);
+    assert_eq!(whole.len(), 5);
+    let (mut seen, mut query) = (Vec::new(), "limit=2".to_owned());
+    loop {
+        let page = logs(&bench, &query).await;
+        assert_eq!(page.total, 5);
+        seen.extend(ids(&page));
+        let Some(next) = page.next_before else { break };
+        query = format!("limit=2&before={next}");
+    }
+    assert_eq!(seen, whole);
+    assert_eq!(ids(&logs(&bench, "limit=2&offset=3").await), whole[3..]);
+    let none = logs(&bench, "offset=10000").await;
+    assert_eq!((none.total, none.logs.len()), (5, 0));
+}
+
+fn ids(page: &AuditLogs) -> Vec<Value> {
+    page.logs.iter().map(|log| json!(log.id)).collect()
+}
+
+#[tokio::test]
+async fn conditions_narrow() {
+    let bench = started().await;
+    a_life(&bench).await;
+    for (query, expected) in [
+        ("actions=unregister", 1),
+        ("actions=register,unregister", 4),
+        ("actions=register,%20takeover", 4),
+        ("actions=reconcile", 0),
+        ("results=success", 5),
+        ("results=failure", 0),
+        ("results=success,failure", 5),
+        ("service_name=eir", 4),
+        ("service_name=Eir", 0),
+        ("pod_name=a&limit=1000", 4),
+        ("start_time=2026-01-02T03:04:05.678Z", 5),
+        ("start_time=2026-01-02T03:04:05.679Z", 0),
+        ("start_time=2026-01-02T05:04:05%2b02:00", 5),
+        ("start_time=2026-01-02T05:04:05+02:00", 5),
+        ("end_time=2026-01-02T03:04:05.677Z", 0),
+        ("end_time=2026-01-02T03:04:06Z&service_name=eir&actions=unregister", 1),
+        ("unknown=1", 5),
+    ] {
+        assert_eq!(logs(&bench, query).await.total, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn every_fault_of_a_question_is_named_at_once() {
+    let bench = Bench::start().await;
+    let query = "start_time=yesterday&end_time=2026-01-02&actions=register,explode&results=maybe\
+                 &limit=1001&offset=-1&before=x&service_name=&pod_name=a&pod_name=b";
+    let problem = bench.get(&format!("/audit/logs?{query}")).await.problem(400, "invalid_request");
+    let pointers: Vec<_> = problem.errors.iter().map(|fault| fault.pointer.as_str()).collect();
+    assert_eq!(
+        pointers,
+        [
+            "/start_time",
+            "/end_time",
+            "/actions",
+            "/results",
+            "/service_name",
+            "/pod_name",
+            "/limit",
+            "/offset",
+            "/before"
+        ]
+    );
+    assert!(problem.detail.contains("\"explode\" is not an action: use register, "), "{problem:?}");
+    for (query, pointer) in [
+        ("start_time=2026-01-02T00:00:01Z&end_time=2026-01-02T00:00:00Z", "/end_time"),
+        ("offset=1&before=2", "/before"),
+        ("offset=10001", "/offset"),
+        ("limit=0", "/limit"),
+        ("before=-1", "/before"),
+    ] {
+        let answer = bench.get(&format!("/audit/logs?{query}")).await;
+        let problem = answer.problem(400, "invalid_request");
+        assert_eq!(problem.errors[0].pointer, pointer, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_that_is_not_there_is_404_and_no_id_is_400() {
+    let bench = Bench::start().await;
+    for id in ["4711", "0", "18446744073709551615"] {
+        let answer = bench.get(&format!("/audit/logs/by-id?id={id}")).await;
+        assert!(answer.problem(404, "audit_entry_not_found").detail.contains(id));
+    }
+    for query in ["", "?id=", "?id=x", "?id=1&id=2"] {
+        let answer = bench.get(&format!("/audit/logs/by-id{query}")).await;
+        answer.problem(400, "invalid_request");
+    }
+}
+
+#[tokio::test]
+async fn without_its_store_the_audit_is_503_and_never_empty() {
+    let store = FaultyStore::new(Arc::new(MemoryStore::default()));
+    let mut bench = Bench::on(store.clone(), 100);
+    bench.wait_until_active().await;
+    store.set_away(true);
+    for path in ["/audit/logs", "/audit/logs/by-id?id=1"] {
+        bench.get(path).await.problem(503, "store_unavailable");
+    }
+    store.set_away(false);
+    assert_eq!(bench.get("/audit/logs").await.status, 200);
+    Bench::loading().get("/audit/logs").await.problem(503, "loading");
+}
