@@ -20,6 +20,8 @@ pub const HEALTH: &str = "/health";
 pub const READY: &str = "/ready";
 /// `GET`: which program it is.
 pub const VERSION: &str = "/version";
+/// `GET`: what happens, as Server-Sent Events.
+pub const WATCH: &str = "/watch";
 /// `GET`: what was done, newest first.
 pub const AUDIT_LOGS: &str = "/audit/logs";
 /// `GET`: one entry of it.

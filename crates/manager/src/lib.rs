@@ -13,6 +13,7 @@ pub mod http;
 pub mod notify;
 pub mod storage;
 pub mod telemetry;
+pub mod watch;
 pub mod wire;
 
 mod parts;

@@ -25,6 +25,7 @@ use crate::http::{self, App, BindFault, HttpState, ServerSettings};
 use crate::notify::Notify;
 use crate::parts::Parts;
 use crate::storage::{self, Chosen};
+use crate::watch::Watch;
 
 /// Why the manager did not start; with a hint what to do.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +105,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         Notify::new(&config.notification, handle.clone(), Arc::clone(&clock), dialer);
     engine.add_observer(health.observer());
     engine.add_observer(told);
+    let watch = Watch::new(handle.clone());
+    engine.add_observer(watch.observer());
     let draining = CancellationToken::new();
     let app = App::new(HttpState {
         check_soon: health.check_soon(),
@@ -111,9 +114,12 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         unhealthy_pods: config.notification.unhealthy_pods,
         health: Some(health.reader()),
         deliveries: Some(notify_task.reader()),
+        watch: Some(watch.clone()),
         ..HttpState::new(handle.clone(), clock, config.server.request_timeout, draining.clone())
     });
     let mut parts = Parts::default();
+    // First, because requests under way are waited for, and a stream ends only when it is told to.
+    parts.spawn("watch", |stop| ending(watch.run(stop)));
     parts.spawn("http", |stop| serve(listeners, app, stop));
     parts.spawn("health", |stop| ending(health_task.run(stop)));
     parts.spawn("notify", |stop| ending(notify_task.run(stop)));

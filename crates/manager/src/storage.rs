@@ -16,6 +16,9 @@ use crate::datadir::DataDir;
 const PROBE_MAX: Duration = Duration::from_secs(2);
 /// How long the database may work on one statement; below what callers wait for.
 const STATEMENT_MAX: Duration = Duration::from_secs(4);
+/// Before the first epoch of a registry in memory come so many at most: revisions then stay below
+/// 2⁵³, which every reader of JSON can hold.
+const EPOCHS_SKIPPED_MAX: u32 = 1 << 20;
 /// The file in the data directory that keeps the decision of `auto`.
 const CHOICE_FILE: &str = "storage-choice";
 
@@ -34,7 +37,8 @@ pub struct Chosen {
 pub async fn choose(config: &Config, data_dir: Option<&DataDir>) -> anyhow::Result<Chosen> {
     let Some(data_dir) = data_dir else {
         let reason = "STORAGE=memory: nothing outlives this process".to_owned();
-        return Ok(Chosen { store: Arc::new(MemoryStore::default()), reason });
+        let store = MemoryStore::beginning_after(fastrand::u32(..EPOCHS_SKIPPED_MAX));
+        return Ok(Chosen { store: Arc::new(store), reason });
     };
     match config.storage.choice {
         StorageChoice::Memory => {

@@ -52,6 +52,15 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
+    /// A store whose first epoch comes after `epoch`. Nothing tells a registry in memory from the
+    /// one before it but its id and its revisions, and who follows changes sends back a revision
+    /// alone: a beginning that differs with each process keeps it from taking one for the other.
+    pub fn beginning_after(epoch: u32) -> Self {
+        let store = Self::default();
+        store.lock().epoch = epoch;
+        store
+    }
+
     /// The audit, oldest first.
     pub fn audit(&self) -> Vec<AuditEntry> {
         self.lock().audit.iter().cloned().collect()

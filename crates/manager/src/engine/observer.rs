@@ -1,5 +1,6 @@
 //! How others hear of what was published: health to schedule checks, notify to tell subscribers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use governance_domain::{Notice, Pod, PodKey, Revision};
@@ -19,6 +20,8 @@ pub struct Event {
     pub after: Option<Arc<Pod>>,
     /// What subscribers are owed, if they see a difference.
     pub notice: Option<Notice>,
+    /// Why, in an operator's words.
+    pub reason: Cow<'static, str>,
 }
 
 /// Somebody who follows what is published. Called by the writer, between two batches: it must

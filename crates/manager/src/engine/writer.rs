@@ -6,6 +6,7 @@
 //!
 //! INVARIANT: what is published is stored, except health, which is published first.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -198,7 +199,8 @@ impl<'a> Writer<'a> {
                     let applied = self.registry.apply(change);
                     self.background.soft.forget_if_gone(change);
                     let revision = applied.revision;
-                    events.push(event(change.key(), applied));
+                    let reason = Cow::Borrowed(reason(change, &applied));
+                    events.push(event(change.key(), applied, reason));
                     Some(revision)
                 }
                 Some(Ok(Decision::Unchanged(_)) | Err(_)) | None => None,
@@ -408,11 +410,11 @@ impl<'a> Writer<'a> {
             let applied = self.registry.observe(&key, registration_id, verdict);
             match (&applied.before, &applied.after) {
                 (Some(before), Some(after)) => {
-                    let entry = health_entry(&applied, verdict.at, reason);
+                    let entry = health_entry(&applied, verdict.at, reason.clone());
                     info!(pod = %key, from = %before.status, to = %after.status, why = entry.details,
                         "health changed");
                     self.background.soft.note_transition(write_of(after, verdict.at, true), entry);
-                    events.push(event(&key, applied));
+                    events.push(event(&key, applied, Cow::Owned(reason)));
                 }
                 _ => {
                     if let Some(pod) = self.registry.pod_by(&key)
@@ -500,9 +502,20 @@ async fn commands(engine: &Engine, backlog: &VecDeque<Pending>) {
     }
 }
 
-fn event(key: &PodKey, applied: Applied) -> Event {
+fn event(key: &PodKey, applied: Applied, reason: Cow<'static, str>) -> Event {
     let Applied { revision, before, after, notice } = applied;
-    Event { revision, key: key.clone(), before, after, notice }
+    Event { revision, key: key.clone(), before, after, notice, reason }
+}
+
+/// What brought a change about, for those who follow all of them.
+fn reason(change: &Change, applied: &Applied) -> &'static str {
+    match change {
+        Change::PodRegistered { .. } if applied.before.is_none() => "registered",
+        Change::PodRegistered { .. } => "registered again with other content",
+        Change::PodAmended { .. } => "registered again with other wishes",
+        Change::PodUnregistered { .. } => "unregistered",
+        Change::PodEvicted { .. } => "removed: too many failed checks in a row",
+    }
 }
 
 /// Sends a command its own answer. A caller that is gone needs none.

@@ -25,6 +25,7 @@ mod services;
 mod stream;
 mod subscribers;
 mod unregister;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::UnhealthyPods;
 use crate::engine::{CheckSoon, DeliveryReader, EngineHandle, HealthReader, Origin, Phase};
+use crate::watch::Watch;
 
 pub use bind::{BindFault, bind};
 pub use router::{App, Peer};
@@ -69,6 +71,8 @@ pub struct HttpState {
     pub health: Option<Arc<dyn HealthReader>>,
     /// What subscribers were told, where notifications are sent.
     pub deliveries: Option<Arc<dyn DeliveryReader>>,
+    /// The way to a stream of changes, where there is one.
+    pub watch: Option<Watch>,
     /// Cancelled when the manager is about to stop: `/ready` says so, all else goes on.
     pub draining: CancellationToken,
 }
@@ -98,6 +102,7 @@ impl HttpState {
             started: Instant::now(),
             health: None,
             deliveries: None,
+            watch: None,
             draining,
         }
     }

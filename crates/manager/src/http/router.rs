@@ -18,6 +18,7 @@ use tower::ServiceExt as _;
 use super::problem::Problem;
 use super::{
     HttpState, audit, health, heartbeat, register, request_id, services, subscribers, unregister,
+    watch,
 };
 
 /// Who sent a request; stands in its extensions.
@@ -46,6 +47,7 @@ impl App {
             .route(paths::SERVICE, get(services::service))
             .route(paths::POD, get(services::pod))
             .route(paths::SUBSCRIBERS, get(subscribers::subscribers))
+            .route(paths::WATCH, get(watch::watch))
             .route(paths::AUDIT_LOGS, get(audit::logs))
             .route(paths::AUDIT_LOG, get(audit::log_by_id))
             .route(paths::HEALTH, get(health::health))

@@ -6,6 +6,7 @@ mod errors;
 mod reads;
 mod registering;
 mod server;
+mod watch;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{App, HttpState};
 use crate::clock::Clock;
 use crate::engine::{CheckSoon, Engine, EngineHandle, EngineSettings, Phase};
+use crate::watch::Watch;
 
 /// 2026-01-02T03:04:05.678Z.
 const NOW: Timestamp = Timestamp::from_micros(1_767_323_045_678_000);
@@ -83,6 +85,8 @@ struct Bench {
     engine: EngineHandle,
     checks: Arc<Checks>,
     draining: CancellationToken,
+    /// Ends what would not end by itself.
+    closing: CancellationToken,
     tasks: JoinSet<()>,
 }
 
@@ -118,7 +122,9 @@ impl Bench {
             audit_retention: Duration::from_hours(1),
             owner: Owner { id: Uuid::nil(), address: "127.0.0.1:1".to_owned() },
         };
-        let (engine, handle) = Engine::new(store, settings, Arc::new(StoppedClock));
+        let (mut engine, handle) = Engine::new(store, settings, Arc::new(StoppedClock));
+        let watch = Watch::new(handle.clone());
+        engine.add_observer(watch.observer());
         let checks = Arc::new(Checks::default());
         let draining = CancellationToken::new();
         let timeout = Duration::from_secs(5);
@@ -127,11 +133,14 @@ impl Bench {
             check_soon: checks.clone(),
             permits: Arc::new(|address| address.to_string() != "169.254.1.1"),
             version: "0.0.0-test",
+            watch: Some(watch.clone()),
             ..HttpState::new(handle.clone(), clock, timeout, draining.clone())
         };
         let mut tasks = JoinSet::new();
+        let closing = CancellationToken::new();
+        tasks.spawn(watch.run(closing.clone()));
         tasks.spawn(async move { engine.run().await.unwrap() });
-        Self { app: App::new(state), engine: handle, checks, draining, tasks }
+        Self { app: App::new(state), engine: handle, checks, draining, closing, tasks }
     }
 
     async fn wait_until_active(&mut self) {

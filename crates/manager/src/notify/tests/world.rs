@@ -267,6 +267,7 @@ impl World {
             before: applied.before,
             after: applied.after,
             notice: applied.notice,
+            reason: "".into(),
         }
     }
 
@@ -322,7 +323,7 @@ impl World {
         let (before, after) = (applied.before, applied.after);
         if before.is_some() {
             let (revision, notice) = (applied.revision, applied.notice);
-            self.publish(&[Event { revision, key, before, after, notice }]);
+            self.publish(&[Event { revision, key, before, after, notice, reason: "".into() }]);
         }
     }
 
