@@ -21,5 +21,7 @@ pub use registration::{
     Heartbeat, PodSummary, Provider, RegisterRequest, Registered, Subscription, SubscriptionFilter,
     Unregistered,
 };
-pub use service::{Pod, ServiceList, ServicePods, Status, Subscriber, Subscribers};
+pub use service::{
+    Deliveries, Delivery, Pod, ServiceList, ServicePods, Status, Subscriber, Subscribers,
+};
 pub use standing::{Health, Ready, Role, Storage, Version};

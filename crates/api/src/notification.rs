@@ -14,7 +14,9 @@ pub enum EventType {
     Unregister,
     /// The health of a pod changed.
     Update,
-    /// Nothing: the list is repeated, in case something was missed.
+    /// Nothing: the list is repeated, in case something was missed. Also what an older client takes
+    /// an event for that it does not know: the list counts, not its cause.
+    #[serde(other)]
     Reconcile,
 }
 

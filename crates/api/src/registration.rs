@@ -41,6 +41,27 @@ pub struct Provider {
     pub provider_id: Option<String>,
 }
 
+impl Provider {
+    /// An endpoint without an id.
+    ///
+    /// ```
+    /// # use governance_api::Provider;
+    /// let provider = Provider::new("diameter", "192.0.2.7", 3868).with_id("eir-diameter");
+    /// assert_eq!((provider.port, provider.provider_id.as_deref()), (3868, Some("eir-diameter")));
+    /// ```
+    #[must_use]
+    pub fn new(protocol: impl Into<String>, ip: impl Into<String>, port: u16) -> Self {
+        let (protocol, ip) = (protocol.into(), ip.into());
+        Self { protocol, ip, port: i64::from(port), provider_id: None }
+    }
+
+    /// The same endpoint with an id.
+    #[must_use]
+    pub fn with_id(self, id: impl Into<String>) -> Self {
+        Self { provider_id: Some(id.into()), ..self }
+    }
+}
+
 /// One service a pod wants to hear of: its name alone, or with a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -62,6 +83,62 @@ pub struct SubscriptionFilter {
     /// Leave out pods that are unhealthy.
     #[serde(default, skip_serializing_if = "is_false")]
     pub healthy_only: bool,
+}
+
+impl Subscription {
+    /// The service that is subscribed to.
+    pub fn service_name(&self) -> &str {
+        match self {
+            Self::All(name) => name,
+            Self::Filtered(filter) => &filter.service_name,
+        }
+    }
+}
+
+impl From<&str> for Subscription {
+    fn from(service_name: &str) -> Self {
+        Self::All(service_name.to_owned())
+    }
+}
+
+impl From<String> for Subscription {
+    fn from(service_name: String) -> Self {
+        Self::All(service_name)
+    }
+}
+
+impl From<SubscriptionFilter> for Subscription {
+    fn from(filter: SubscriptionFilter) -> Self {
+        Self::Filtered(filter)
+    }
+}
+
+impl SubscriptionFilter {
+    /// All of a service, to be narrowed.
+    ///
+    /// ```
+    /// # use governance_api::SubscriptionFilter;
+    /// let filter = SubscriptionFilter::new("eir").only_provider("eir-diameter").only_healthy();
+    /// assert!(filter.healthy_only);
+    /// ```
+    #[must_use]
+    pub fn new(service_name: impl Into<String>) -> Self {
+        let service_name = service_name.into();
+        Self { service_name, provider_ids: Vec::new(), healthy_only: false }
+    }
+
+    /// Only this provider and those named before; pods that have none of them are left out.
+    #[must_use]
+    pub fn only_provider(mut self, provider_id: impl Into<String>) -> Self {
+        self.provider_ids.push(provider_id.into());
+        self
+    }
+
+    /// Leaves out pods that are unhealthy.
+    #[must_use]
+    pub fn only_healthy(self) -> Self {
+        Self { healthy_only: true, ..self }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature belongs to serde")]

@@ -12,7 +12,9 @@ pub enum Status {
     Healthy,
     /// It failed, with all its retries.
     Unhealthy,
-    /// None has ended since the pod registered.
+    /// None has ended since the pod registered. Also what an older client takes a status for that
+    /// it does not know.
+    #[serde(other)]
     Unknown,
 }
 
@@ -43,6 +45,29 @@ pub struct Pod {
     pub updated_at: String,
     /// Names its registration.
     pub registration_id: u64,
+}
+
+/// What a pod was told of one of its subscriptions: a part of the answer of
+/// `GET /services/{service}/pods/{pod}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The service it subscribes to.
+    pub service_name: String,
+    /// The last revision that it received.
+    pub delivered_revision: Option<u64>,
+    /// Since when every attempt has failed (RFC 3339).
+    pub failing_since: Option<String>,
+    /// Failed attempts since then.
+    pub attempts: u32,
+    /// Why the last one failed.
+    pub last_error: Option<String>,
+}
+
+/// That part of the answer, alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliveries {
+    /// One for each subscription that was ever due.
+    pub deliveries: Vec<Delivery>,
 }
 
 /// The answer of `GET /services`.

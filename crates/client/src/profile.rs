@@ -1,0 +1,158 @@
+//! What a pod says of itself, with its own address perhaps still open; and the rules it has to
+//! keep, so that a mistake is named at the start and not by the manager later.
+
+use std::collections::BTreeSet;
+
+use governance_api::{Provider, RegisterRequest, Subscription};
+
+/// The manager's bounds on a registration.
+const NAME_MAX: usize = 128;
+const KEY_MAX: usize = 255;
+const PROVIDERS_MAX: usize = 64;
+const PROTOCOL_MAX: usize = 32;
+const HOST_MAX: usize = 253;
+const SUBSCRIPTIONS_MAX: usize = 256;
+const URL_MAX: usize = 512;
+
+/// A URL of this pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OwnUrl {
+    /// Written out.
+    Given(String),
+    /// At the own address.
+    Here { port: u16, path: String },
+}
+
+impl OwnUrl {
+    fn at(&self, host: &str) -> String {
+        match self {
+            Self::Given(url) => url.clone(),
+            Self::Here { port, path } if host.contains(':') => {
+                format!("http://[{host}]:{port}{path}")
+            }
+            Self::Here { port, path } => format!("http://{host}:{port}{path}"),
+        }
+    }
+}
+
+/// The registration, but for the own address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Profile {
+    pub(crate) service: String,
+    pub(crate) pod: String,
+    pub(crate) instance_id: String,
+    /// An empty `ip` stands for the own address.
+    pub(crate) providers: Vec<Provider>,
+    pub(crate) health_check_url: OwnUrl,
+    pub(crate) notification_url: OwnUrl,
+    pub(crate) subscriptions: Vec<Subscription>,
+    /// The own address as given; none is found out by how a manager is reached.
+    pub(crate) host: Option<String>,
+}
+
+impl Profile {
+    /// What is sent, when this is the own address.
+    pub(crate) fn request(&self, host: &str) -> RegisterRequest {
+        let here = |provider: &Provider| match provider.ip.as_str() {
+            "" => Provider { ip: host.to_owned(), ..provider.clone() },
+            _ => provider.clone(),
+        };
+        RegisterRequest {
+            service_name: self.service.clone(),
+            pod_name: self.pod.clone(),
+            providers: self.providers.iter().map(here).collect(),
+            health_check_url: self.health_check_url.at(host),
+            notification_url: self.notification_url.at(host),
+            subscriptions: self.subscriptions.clone(),
+            instance_id: Some(self.instance_id.clone()),
+        }
+    }
+
+    /// The services subscribed to.
+    pub(crate) fn services(&self) -> BTreeSet<String> {
+        self.subscriptions.iter().map(|one| one.service_name().to_owned()).collect()
+    }
+
+    /// Every fault, each with what would be right.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut note = |fault: Option<String>| faults.extend(fault);
+        note(name_fault("service name", &self.service));
+        note(name_fault("pod name", &self.pod));
+        let key = self.service.len() + self.pod.len() + 1;
+        note((key > KEY_MAX).then(|| {
+            format!(
+                "service and pod name are too long together: at most {} characters",
+                KEY_MAX - 1
+            )
+        }));
+        let count = self.providers.len();
+        note((count == 0 || count > PROVIDERS_MAX).then(|| {
+            format!("there are {count} providers: give 1 to {PROVIDERS_MAX}, with provides() or provider()")
+        }));
+        self.providers.iter().for_each(|provider| note(provider_fault(provider)));
+        let count = self.subscriptions.len();
+        note((count > SUBSCRIPTIONS_MAX).then(|| {
+            format!("there are {count} subscriptions: at most {SUBSCRIPTIONS_MAX} are allowed")
+        }));
+        for subscription in &self.subscriptions {
+            note(name_fault("subscription", subscription.service_name()));
+        }
+        note(url_fault("health check URL", &self.health_check_url, &["http", "https", "tcp"]));
+        note(url_fault("notification URL", &self.notification_url, &["http", "https"]));
+        note(self.host.as_deref().and_then(host_fault));
+        faults
+    }
+}
+
+fn name_fault(what: &str, name: &str) -> Option<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let is_right = name.len() <= NAME_MAX
+        && name.chars().all(is_plain)
+        && is_edge(name.chars().next())
+        && is_edge(name.chars().next_back());
+    (!is_right).then(|| {
+        format!(
+            "{what} {name:?} is not allowed: give 1 to {NAME_MAX} characters of A-Z a-z 0-9 . _ - \
+             that begin and end with a letter or a digit"
+        )
+    })
+}
+
+fn provider_fault(provider: &Provider) -> Option<String> {
+    let Provider { protocol, ip, port, .. } = provider;
+    let is_token =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | '_');
+    if protocol.is_empty() || protocol.len() > PROTOCOL_MAX || !protocol.chars().all(is_token) {
+        return Some(format!(
+            "protocol {protocol:?} is not allowed: give a lower-case token such as http or diameter"
+        ));
+    }
+    if !(1..=i64::from(u16::MAX)).contains(port) {
+        return Some(format!("port {port} of the {protocol} provider is not one of 1 to 65535"));
+    }
+    if ip.is_empty() { None } else { host_fault(ip) }
+}
+
+fn host_fault(host: &str) -> Option<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '%');
+    let is_right = !host.is_empty() && host.len() <= HOST_MAX && host.chars().all(is_plain);
+    (!is_right).then(|| {
+        format!("{host:?} is no address: give an IPv4 address, an IPv6 address without brackets, or a host name")
+    })
+}
+
+fn url_fault(what: &str, url: &OwnUrl, schemes: &[&str]) -> Option<String> {
+    let OwnUrl::Given(url) = url else { return None };
+    let scheme =
+        url.split_once("://").filter(|(_, rest)| !rest.is_empty()).map(|(scheme, _)| scheme);
+    let is_right = url.len() <= URL_MAX && scheme.is_some_and(|scheme| schemes.contains(&scheme));
+    (!is_right).then(|| {
+        format!(
+            "{what} {url:?} is not allowed: give an absolute URL of at most {URL_MAX} characters \
+             that begins with {}",
+            schemes.join(", ")
+        )
+    })
+}

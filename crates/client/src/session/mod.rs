@@ -1,0 +1,19 @@
+//! One pod's membership: registered, and registered again whenever that is needed.
+//!
+//! `course` decides what to do next and knows neither clock nor network; `managers` and `backoff`
+//! are its parts. `outcome` reads answers, `wire` fetches them, `task` drives it all.
+
+mod backoff;
+mod course;
+mod managers;
+mod outcome;
+mod task;
+mod url;
+mod wire;
+
+pub(crate) use backoff::Pauses;
+pub(crate) use course::{Course, Renewal, Rhythm};
+pub(crate) use outcome::cut;
+pub(crate) use task::{Links, PATIENCE, Session};
+pub(crate) use url::ManagerUrl;
+pub(crate) use wire::Wire;
