@@ -206,6 +206,22 @@ impl ManagerProcess {
             .set("DATA_DIR", data_dir.display().to_string())
     }
 
+    /// The same with the program that was built beside the running test, for crates other than the
+    /// manager's own.
+    ///
+    /// # Panics
+    /// When it was not built.
+    #[track_caller]
+    pub fn built() -> ManagerBuilder {
+        let test = std::env::current_exe().expect("a test knows its own program");
+        // …/target/PROFILE/deps/test-HASH
+        let folder = test.ancestors().nth(2).expect("tests are two folders down");
+        let program = folder.join(format!("governance-manager{}", std::env::consts::EXE_SUFFIX));
+        let hint = "build it first: cargo build -p governance-manager";
+        assert!(program.is_file(), "{} is not there: {hint}", program.display());
+        Self::builder(program.to_str().expect("a path in UTF-8"))
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
