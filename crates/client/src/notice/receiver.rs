@@ -88,6 +88,7 @@ impl Reply {
     }
 
     /// The body did not come, or not whole.
+    #[cfg(feature = "listener")]
     pub(crate) fn unfinished() -> Self {
         Self::fault(StatusCode::BAD_REQUEST, "body_unfinished", "the body did not come whole")
     }

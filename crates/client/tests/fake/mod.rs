@@ -155,7 +155,7 @@ impl Fake {
 
 /// An address of loopback that no other test uses, so that nobody takes the port of a manager that
 /// is gone for a moment.
-fn own_ip() -> [u8; 4] {
+pub(crate) fn own_ip() -> [u8; 4] {
     let [a, b, ..] = *uuid::Uuid::new_v4().as_bytes();
     [127, 77, a, b.clamp(1, 254)]
 }
