@@ -11,6 +11,9 @@ mod task;
 mod url;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use backoff::Pauses;
 pub(crate) use course::{Course, Renewal, Rhythm};
 pub(crate) use outcome::cut;

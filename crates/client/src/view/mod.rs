@@ -11,6 +11,9 @@ pub(crate) mod keep;
 mod pick;
 mod pod;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use arc_swap::Guard;
