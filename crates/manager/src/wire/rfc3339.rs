@@ -14,26 +14,27 @@ pub(super) fn write(out: &mut Vec<u8>, micros: i64) {
     }
     let (date, time) = (date(micros / DAY), micros % DAY);
     let (seconds, fraction) = (time / 1_000_000, time % 1_000_000);
-    let [h, hh] = two_digits(seconds / 3_600);
-    let [m, mm] = two_digits(seconds / 60 % 60);
-    let [s, ss] = two_digits(seconds % 60);
+    let mut text = *b"T00:00:00.000000Z";
+    put(&mut text, 1, seconds / 3_600);
+    put(&mut text, 4, seconds / 60 % 60);
+    put(&mut text, 7, seconds % 60);
+    put(&mut text, 10, fraction / 10_000);
+    put(&mut text, 12, fraction / 100 % 100);
+    put(&mut text, 14, fraction % 100);
     out.extend_from_slice(&date);
-    if fraction == 0 {
-        out.extend_from_slice(&[b'T', h, hh, b':', m, mm, b':', s, ss, b'Z']);
-        return;
-    }
-    let ([a, b], [c, d]) = (two_digits(fraction / 10_000), two_digits(fraction / 100 % 100));
-    let [e, f] = two_digits(fraction % 100);
-    out.extend_from_slice(&[b'T', h, hh, b':', m, mm, b':', s, ss, b'.', a, b, c, d, e, f, b'Z']);
-    if f == b'0' {
+    out.extend_from_slice(&text);
+    if fraction % 10 == 0 {
         shorten(out);
     }
 }
 
-/// Takes the zeros away that stand at the end of a fraction.
+/// Takes the zeros away that stand at the end of a fraction, and a fraction of nothing.
 fn shorten(out: &mut Vec<u8>) {
     out.pop();
     while out.last() == Some(&b'0') {
+        out.pop();
+    }
+    if out.last() == Some(&b'.') {
         out.pop();
     }
     out.push(b'Z');
@@ -51,9 +52,11 @@ fn date(days: i64) -> [u8; 10] {
         return text;
     }
     let (year, month, day) = civil(days);
-    let ([a, b], [c, d]) = (two_digits(year / 100), two_digits(year % 100));
-    let ([m, mm], [t, tt]) = (two_digits(month), two_digits(day));
-    let text = [a, b, c, d, b'-', m, mm, b'-', t, tt];
+    let mut text = *b"0000-00-00";
+    put(&mut text, 0, year / 100);
+    put(&mut text, 2, year % 100);
+    put(&mut text, 5, month);
+    put(&mut text, 8, day);
     LAST.set((days, text));
     text
 }
@@ -83,10 +86,17 @@ const fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 0 to 99")]
-const fn two_digits(value: i64) -> [u8; 2] {
-    let value = value as u8;
-    [b'0' + value / 10, b'0' + value % 10]
+/// Puts two digits there.
+#[inline]
+fn put(text: &mut [u8], at: usize, value: i64) {
+    if let Some([tens, ones]) = text.get_mut(at..at + 2) {
+        (*tens, *ones) = (digit(value / 10), digit(value % 10));
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 0 to 9")]
+const fn digit(value: i64) -> u8 {
+    b'0' + value as u8
 }
 
 #[cfg(test)]
