@@ -26,7 +26,7 @@ const REFUSAL_SLACK: Duration = Duration::from_millis(500);
 const RETURN_MAX: Duration = Duration::from_secs(2);
 /// What began so shortly before the return waits long enough.
 const WAITS_FOR_SURE: Duration = Duration::from_millis(700);
-const OUTAGE: Duration = Duration::from_secs(12);
+const OUTAGE: Duration = Duration::from_secs(20);
 
 /// One write, as its client saw it.
 #[derive(Debug)]
