@@ -359,7 +359,7 @@ fn essence(pod: &Value) -> Value {
 
 fn history(managers: usize) {
     let seed = times("GOVERNANCE_TEST_SEED", 1) as u64;
-    let time = Duration::from_secs(times("GOVERNANCE_TEST_SECONDS", 15) as u64);
+    let time = Duration::from_secs(times("GOVERNANCE_TEST_SECONDS", 12) as u64);
     let mut world = World::new(managers, seed);
     let end = Instant::now() + time;
     while Instant::now() < end {

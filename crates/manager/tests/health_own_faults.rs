@@ -10,6 +10,8 @@
     reason = "a panic is how a test fails, also in its helpers"
 )]
 
+mod fleet_common;
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use fleet_common::own_network;
 use governance_testkit::http::Client;
 use governance_testkit::manager::{ManagerBuilder, ManagerProcess, PATIENCE};
 use governance_testkit::wait::until;
@@ -121,27 +124,8 @@ fn nobody_becomes_unhealthy_when_no_descriptor_is_left() {
 
 #[test]
 fn nobody_becomes_unhealthy_when_the_route_or_the_name_server_is_lost() {
-    let words = ["--user", "--map-root-user", "--net", "--mount"];
-    if !Command::new("unshare").args(words).arg("true").status().is_ok_and(|s| s.success()) {
-        eprintln!("this system allows no network of its own: nothing was tested");
-        return;
-    }
-    let itself = std::env::current_exe().unwrap();
-    let script = "ip link set lo up && ip addr add 10.77.0.1/32 dev lo \
-        && echo 'nameserver 10.78.0.1' > \"$1/resolv.conf\" \
-        && mount --bind \"$1/resolv.conf\" /etc/resolv.conf \
-        && exec \"$0\" --exact --ignored --nocapture within_a_network_of_its_own";
-    let directory = tempfile::tempdir().unwrap();
-    let output = Command::new("unshare")
-        .args(words)
-        .args(["sh", "-c", script])
-        .arg(itself)
-        .arg(directory.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let script = "ip addr add 10.77.0.1/32 dev lo && echo 'nameserver 10.78.0.1' > \"$1\"";
+    own_network(script, "within_a_network_of_its_own");
 }
 
 #[test]

@@ -3,13 +3,14 @@
 //! Beside doubles of what the engine is given: the real program as a process (`manager`), a client
 //! that speaks HTTP byte by byte (`http`), and the pods that it meets (`fleet`); the shell on its
 //! file (`sqlite_shell`); a throw-away PostgreSQL (`postgres`), a TCP proxy that misbehaves on
-//! command (`proxy`), and certificates (`certificates`).
+//! command (`proxy`), a name server (`names`), and certificates (`certificates`).
 
 pub mod certificates;
 pub mod faulty_store;
 pub mod fleet;
 pub mod http;
 pub mod manager;
+pub mod names;
 pub mod postgres;
 pub mod proxy;
 pub mod sqlite_shell;

@@ -18,6 +18,7 @@ use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::IntoName as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -156,6 +157,8 @@ fn is_localhost(name: &str) -> bool {
 }
 
 async fn look_up(resolver: &TokioResolver, name: &str) -> Result<Vec<IpAddr>, NameFault> {
+    // What is no name at all is asked of nobody.
+    let name = name.into_name().map_err(|_| NameFault::Unknown)?;
     let found = resolver.lookup_ip(name).await.map_err(|error| judge(&error))?;
     let mut addresses: Vec<IpAddr> = found.iter().collect();
     // IPv4 first: most pods listen there, and a machine without IPv6 does not notice the rest.
@@ -172,8 +175,9 @@ fn judge(error: &NetError) -> NameFault {
         {
             NameFault::Unknown
         }
-        // Not a name at all: nothing was asked.
-        NetError::Proto(_) => NameFault::Unknown,
+        NetError::Proto(fault) => {
+            NameFault::Unavailable(format!("a name server said what is no answer: {fault}"))
+        }
         NetError::Timeout => NameFault::Unavailable("no name server answered".to_owned()),
         other => NameFault::Unavailable(other.to_string()),
     }

@@ -8,6 +8,8 @@
 )]
 #![allow(dead_code, reason = "each test crate uses a part")]
 
+use std::process::Command;
+
 use governance_testkit::fleet::FakePod;
 use governance_testkit::http::Client;
 use governance_testkit::manager::{ManagerBuilder, ManagerProcess, PATIENCE};
@@ -71,4 +73,31 @@ pub(crate) fn await_status(client: &mut Client, service: &str, pod: &str, wanted
     });
     assert!(is_so, "not {wanted}: {last}");
     last
+}
+
+/// Runs an ignored test of this test crate in a network and a mount namespace of their own, after
+/// a script that prepares them; `$1` there becomes `/etc/resolv.conf`. Where the system allows no
+/// such thing, it says so and does nothing.
+#[track_caller]
+pub(crate) fn own_network(script: &str, test: &str) {
+    let words = ["--user", "--map-root-user", "--net", "--mount"];
+    if !Command::new("unshare").args(words).arg("true").status().is_ok_and(|s| s.success()) {
+        eprintln!("this system allows no network of its own: nothing was tested");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!(
+        "ip link set lo up && {script} && mount --bind \"$1\" /etc/resolv.conf \
+         && exec \"$0\" --exact --ignored --nocapture {test}"
+    );
+    let output = Command::new("unshare")
+        .args(words)
+        .args(["sh", "-c", &script])
+        .arg(std::env::current_exe().unwrap())
+        .arg(directory.path().join("resolv.conf"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
