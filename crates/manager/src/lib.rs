@@ -16,6 +16,7 @@ pub mod telemetry;
 pub mod watch;
 pub mod wire;
 
+mod descriptors;
 mod parts;
 mod running;
 

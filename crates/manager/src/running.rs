@@ -19,6 +19,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, StorageChoice};
 use crate::connect::{Dialer, Policy, SystemResolver, Trust, TrustFault};
 use crate::datadir::{DataDir, DataDirError};
+use crate::descriptors::{self, Descriptors};
 use crate::engine::{Engine, EngineHandle, EngineSettings};
 use crate::health::Health;
 use crate::http::{self, App, BindFault, HttpState, ServerSettings};
@@ -26,6 +27,11 @@ use crate::notify::Notify;
 use crate::parts::Parts;
 use crate::storage::{self, Chosen};
 use crate::watch::Watch;
+
+/// Connections of clients, however many files this process may open: each holds some 16 KiB.
+const CONNECTIONS_MAX: usize = 10_000;
+/// And however few.
+const CONNECTIONS_MIN: usize = 16;
 
 /// Why the manager did not start; with a hint what to do.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +79,7 @@ pub struct Running {
 /// # Errors
 /// When the port or the data directory cannot be had, or the storage cannot be chosen.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
-    raise_file_limit();
+    descriptors::raise_limit();
     let listeners =
         http::bind(config.server.host.as_deref(), config.server.port).map_err(StartError::from)?;
     let first = listeners.first().context("the API has no address")?;
@@ -176,7 +182,12 @@ async fn serve(
     app: App,
     closing: CancellationToken,
 ) -> anyhow::Result<()> {
-    let settings = ServerSettings::default();
+    let settings = ServerSettings {
+        connections_max: Descriptors::of_this_process()
+            .connections
+            .clamp(CONNECTIONS_MIN, CONNECTIONS_MAX),
+        ..ServerSettings::default()
+    };
     let cut_off = http::serve(listeners, app, closing, settings).await;
     if cut_off > 0 {
         warn!(connections = cut_off, "some requests did not end in time and were cut off");
@@ -214,14 +225,4 @@ fn announce(address: SocketAddr, storage: &governance_store::Description, reason
         warn!("STORAGE=memory keeps nothing: all registrations are gone when this process ends");
     }
     info!("try it: curl -s http://{reached}/services");
-}
-
-/// Raises the number of open files as far as this process may: one per connection is needed.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!(%error, limit = limit.current, "the limit of open files could not be raised");
-    }
 }

@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
-
 use crate::config;
+use crate::descriptors::Descriptors;
 
 /// Attempts under way, whatever the machine allows: each may hold some 20 KiB. Beyond that, checks
 /// wait for their place and are late, all alike.
-const IN_FLIGHT_MAX: u64 = 20_000;
+const IN_FLIGHT_MAX: usize = 20_000;
 /// Attempts under way, however little the machine allows.
-const IN_FLIGHT_MIN: u64 = 8;
-/// Descriptors that are left to everything else: requests, notifications, the store.
-const DESCRIPTORS_LEFT: u64 = 128;
+const IN_FLIGHT_MIN: usize = 8;
 
 /// Between two checks of a pod that was never healthy, in its first minute.
 const FIRST_MINUTE_PAUSE: Duration = Duration::from_secs(5);
@@ -28,12 +25,9 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Half of what the process may open, within bounds.
+    /// As far as the files of this process go, within bounds.
     pub(super) fn of_this_process() -> Self {
-        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let all =
-            (descriptors.saturating_sub(DESCRIPTORS_LEFT) / 2).clamp(IN_FLIGHT_MIN, IN_FLIGHT_MAX);
-        Self::new(usize::try_from(all).unwrap_or(usize::MAX))
+        Self::new(Descriptors::of_this_process().checks.clamp(IN_FLIGHT_MIN, IN_FLIGHT_MAX))
     }
 
     pub(super) fn new(all: usize) -> Self {

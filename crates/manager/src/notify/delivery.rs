@@ -63,6 +63,15 @@ impl Connector for Dialer {
     }
 }
 
+/// What an attempt may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempts {
+    /// From the connection to the answer.
+    pub timeout: Duration,
+    /// Connections kept for the next attempts.
+    pub idle_max: usize,
+}
+
 /// Carries parcels by HTTP/1.1.
 pub struct HttpCourier {
     connector: Arc<dyn Connector>,
@@ -74,15 +83,15 @@ pub struct HttpCourier {
 }
 
 impl HttpCourier {
-    /// A courier whose attempts take no longer than `timeout`, and that carries nothing once
-    /// `office` says no.
+    /// A courier that carries nothing once `office` says no.
     pub fn new(
         connector: Arc<dyn Connector>,
         clock: Arc<dyn Clock>,
         office: Arc<dyn Office>,
-        timeout: Duration,
+        attempts: Attempts,
     ) -> Self {
-        Self { connector, clock, office, timeout, pool: Pool::default() }
+        let Attempts { timeout, idle_max } = attempts;
+        Self { connector, clock, office, timeout, pool: Pool::new(idle_max) }
     }
 
     async fn attempt(&self, parcel: Parcel) -> Result<(), Failure> {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::body;
 use super::courier::{Failure, Parcel};
+use super::limits::Limits;
 use super::list::Lists;
 use super::mailbox::{Mail, News, Turn};
 use super::reconcile::{self, Pace};
@@ -58,7 +59,7 @@ pub(super) struct Dispatch {
 }
 
 impl Dispatch {
-    pub(super) fn new(pace: Pace, hides_unhealthy: bool, random: Rng) -> Self {
+    pub(super) fn new(pace: Pace, limits: Limits, hides_unhealthy: bool, random: Rng) -> Self {
         Self {
             pace,
             snapshot: None,
@@ -66,7 +67,7 @@ impl Dispatch {
             timers: BTreeSet::new(),
             ready: VecDeque::new(),
             suspects: VecDeque::new(),
-            slots: Slots::default(),
+            slots: Slots::new(limits),
             lists: Lists::new(hides_unhealthy),
             random,
             last_ticket: 0,
@@ -82,7 +83,7 @@ impl Dispatch {
         self.timers.clear();
         self.ready.clear();
         self.suspects.clear();
-        self.slots = Slots::default();
+        self.slots.clear();
         self.stopped.clear();
         self.lists.forget();
         if let (Turn::Loaded, Some(snapshot)) = (turn, &mail.snapshot) {

@@ -14,6 +14,7 @@ mod connection;
 mod courier;
 mod delivery;
 mod dispatch;
+mod limits;
 mod list;
 mod mailbox;
 mod pool;
@@ -37,10 +38,11 @@ use crate::config::{Notification, UnhealthyPods};
 use crate::engine::{EngineHandle, Observer};
 
 pub use courier::{Courier, Failure, Fault, Parcel};
-pub use delivery::{Connector, HttpCourier, Stream};
+pub use delivery::{Attempts, Connector, HttpCourier, Stream};
 pub use task::NotifyTask;
 
 use dispatch::Dispatch;
+use limits::Limits;
 use mailbox::Mailbox;
 use reconcile::Pace;
 
@@ -77,9 +79,12 @@ impl Notify {
         connector: Arc<dyn Connector>,
     ) -> (Arc<dyn Observer>, NotifyTask) {
         let office: Arc<dyn Office> = Arc::new(engine);
+        let limits = Limits::of_this_process();
+        let attempts = Attempts { timeout: settings.timeout, idle_max: limits.idle };
         let courier =
-            HttpCourier::new(connector, Arc::clone(&clock), Arc::clone(&office), settings.timeout);
-        let (observer, task) = assemble(settings, office, clock, Arc::new(courier), Rng::new());
+            HttpCourier::new(connector, Arc::clone(&clock), Arc::clone(&office), attempts);
+        let (observer, task) =
+            assemble(settings, limits, office, clock, Arc::new(courier), Rng::new());
         (observer, task)
     }
 }
@@ -87,6 +92,7 @@ impl Notify {
 /// The same with every dependency given.
 fn assemble(
     settings: &Notification,
+    limits: Limits,
     office: Arc<dyn Office>,
     clock: Arc<dyn Clock>,
     courier: Arc<dyn Courier>,
@@ -97,7 +103,7 @@ fn assemble(
     let mailbox = Arc::new(Mailbox::default());
     let task = NotifyTask {
         mailbox: Arc::clone(&mailbox),
-        dispatch: Arc::new(Mutex::new(Dispatch::new(pace, hides_unhealthy, random))),
+        dispatch: Arc::new(Mutex::new(Dispatch::new(pace, limits, hides_unhealthy, random))),
         courier,
         office,
         clock,

@@ -1,6 +1,6 @@
 //! Connections that wait for the next notification to the same subscriber.
 //!
-//! Each costs a descriptor on both sides and some 16 KiB here, so there are at most [`IDLE_MAX`],
+//! Each costs a descriptor on both sides and some 16 KiB here, so there are only so many,
 //! and none waits longer than [`IDLE_TIME`]. When there is no room, a connection is closed
 //! instead: with more subscribers than places, exchanging old ones for new ones would serve none.
 
@@ -14,8 +14,6 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 
-/// Connections that wait.
-const IDLE_MAX: usize = 1_024;
 /// How long one waits. Long enough for changes that follow one another, and shorter than servers
 /// commonly leave a connection open.
 const IDLE_TIME: Duration = Duration::from_secs(4);
@@ -41,12 +39,17 @@ struct Idle {
 }
 
 /// The connections. The lock is held for one operation on the map.
-#[derive(Default)]
 pub(super) struct Pool {
+    idle_max: usize,
     idle: Mutex<HashMap<PodKey, Idle>>,
 }
 
 impl Pool {
+    /// A pool for so many connections.
+    pub(super) fn new(idle_max: usize) -> Self {
+        Self { idle_max, idle: Mutex::default() }
+    }
+
     /// Takes the connection to a subscriber, if it leads where the subscriber is now.
     pub(super) fn take(&self, subscriber: &PodKey, target: &Target) -> Option<Connection> {
         let idle = self.lock().remove(subscriber)?;
@@ -58,7 +61,7 @@ impl Pool {
     pub(super) fn put(&self, subscriber: PodKey, target: &Target, connection: Connection) {
         let idle = Idle { place: Place::of(target), since: Instant::now(), connection };
         let mut kept = self.lock();
-        if kept.len() < IDLE_MAX {
+        if kept.len() < self.idle_max {
             kept.insert(subscriber, idle);
         }
     }

@@ -4,7 +4,7 @@
 //! A delivery begins in one of two shares: that of subscribers whose last attempt got an answer
 //! (or who never were tried), or that of suspects. One of the former that takes longer than
 //! [`PATIENCE`] moves to a third share, so that many that hang for the first time at the same
-//! moment block the first share for no longer than that, up to [`SLOW_MAX`] of them.
+//! moment block the first share for no longer than that, up to [`Limits::slow`] of them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,16 +12,11 @@ use std::time::Duration;
 use governance_domain::PodKey;
 use tokio::time::Instant;
 
-/// Deliveries that have just begun, to subscribers that answer. Few, because hundreds that connect
-/// at once overflow the queues of those who listen, and a lost packet costs a second.
-const FRESH_MAX: usize = 128;
-/// Bytes of their lists. More would not arrive sooner: everything that is ready to be written
+use super::limits::Limits;
+
+/// Bytes of the lists of fresh deliveries. More would not arrive sooner: everything that is ready to be written
 /// stands in the way of what else the same threads do, registrations above all.
 const FRESH_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Deliveries that take long.
-const SLOW_MAX: usize = 2_048;
-/// Deliveries to subscribers that did not answer the last time.
-const SUSPECT_MAX: usize = 512;
 /// What is normal for a delivery nearby.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -41,8 +36,9 @@ struct Place {
 }
 
 /// What is in flight.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slots {
+    limits: Limits,
     flights: BTreeMap<u64, Place>,
     /// One ticket per subscriber: never two deliveries to one.
     busy: BTreeMap<PodKey, u64>,
@@ -55,6 +51,24 @@ pub(super) struct Slots {
 }
 
 impl Slots {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            flights: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            fresh: VecDeque::new(),
+            fresh_count: 0,
+            fresh_bytes: 0,
+            slow_count: 0,
+            suspect_count: 0,
+        }
+    }
+
+    /// Nothing is in flight any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.limits);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.flights.len()
     }
@@ -62,9 +76,9 @@ impl Slots {
     /// Whether another delivery may begin.
     pub(super) fn has_room(&self, is_suspect: bool) -> bool {
         if is_suspect {
-            self.suspect_count < SUSPECT_MAX
+            self.suspect_count < self.limits.suspects
         } else {
-            self.fresh_count < FRESH_MAX && self.fresh_bytes < FRESH_BYTES_MAX
+            self.fresh_count < self.limits.fresh && self.fresh_bytes < FRESH_BYTES_MAX
         }
     }
 
@@ -80,7 +94,7 @@ impl Slots {
         self.busy.insert(key.clone(), ticket);
         if share == Share::Fresh {
             self.fresh.push_back((now + PATIENCE, ticket));
-            if self.fresh.len() > 4 * FRESH_MAX {
+            if self.fresh.len() > 4 * self.limits.fresh {
                 // While no more can move, those that ended collect behind one that hangs.
                 self.fresh.retain(|(_, ticket)| self.flights.contains_key(ticket));
             }
@@ -99,7 +113,7 @@ impl Slots {
     pub(super) fn age(&mut self, now: Instant) {
         while let Some(&(until, ticket)) = self.fresh.front() {
             let has_ended = !self.flights.contains_key(&ticket);
-            if !has_ended && (until > now || self.slow_count >= SLOW_MAX) {
+            if !has_ended && (until > now || self.slow_count >= self.limits.slow) {
                 return;
             }
             self.fresh.pop_front();
@@ -114,7 +128,7 @@ impl Slots {
 
     /// When [`Slots::age`] has something to do again.
     pub(super) fn next(&self) -> Option<Instant> {
-        if self.slow_count >= SLOW_MAX {
+        if self.slow_count >= self.limits.slow {
             return None;
         }
         self.fresh.front().map(|(until, _)| *until)
@@ -149,6 +163,8 @@ mod tests {
 
     use super::*;
 
+    const FRESH: usize = 128;
+
     fn key(number: u64) -> PodKey {
         PodKey::new(ServiceName::stored("s"), PodName::stored(&number.to_string()))
     }
@@ -156,8 +172,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn places_come_back_when_deliveries_end_or_take_long() {
         let begun = Instant::now();
-        let mut slots = Slots::default();
-        for ticket in 0..FRESH_MAX as u64 {
+        let mut slots = Slots::new(Limits::default());
+        for ticket in 0..FRESH as u64 {
             assert!(slots.has_room(false));
             slots.begin(ticket, (&key(ticket), 10), Share::Fresh, begun);
         }
@@ -167,11 +183,11 @@ mod tests {
         slots.begin(1_000, (&key(0), FRESH_BYTES_MAX), Share::Fresh, begun);
         assert_eq!(slots.next(), Some(begun + PATIENCE));
         slots.age(begun + PATIENCE);
-        assert_eq!((slots.fresh_count, slots.fresh_bytes, slots.slow_count), (0, 0, FRESH_MAX));
-        assert_eq!((slots.next(), slots.len()), (None, FRESH_MAX));
+        assert_eq!((slots.fresh_count, slots.fresh_bytes, slots.slow_count), (0, 0, FRESH));
+        assert_eq!((slots.next(), slots.len()), (None, FRESH));
         slots.begin(2_000, (&key(5_000), FRESH_BYTES_MAX), Share::Fresh, begun);
         assert!(!slots.has_room(false), "one large body is enough");
-        for ticket in (1..FRESH_MAX as u64).chain([1_000, 2_000]) {
+        for ticket in (1..FRESH as u64).chain([1_000, 2_000]) {
             slots.end(ticket);
         }
         assert_eq!((slots.slow_count, slots.fresh_bytes, slots.len()), (0, 0, 0));

@@ -16,7 +16,7 @@ use crate::config::Targets;
 use crate::connect::{Dialer, Policy, SystemResolver, Trust};
 use crate::notify::Office;
 use crate::notify::courier::{Courier, Failure, Fault, Parcel};
-use crate::notify::delivery::{Connector, HttpCourier, Stream};
+use crate::notify::delivery::{Attempts, Connector, HttpCourier, Stream};
 
 /// Opens what it is asked to.
 struct Plain;
@@ -42,7 +42,8 @@ fn courier(timeout: Duration) -> Arc<HttpCourier> {
 
 fn courier_of(desk: &Arc<Desk>, timeout: Duration) -> Arc<HttpCourier> {
     let office = Arc::clone(desk) as Arc<dyn Office>;
-    Arc::new(HttpCourier::new(Arc::new(Plain), Arc::new(SystemClock), office, timeout))
+    let attempts = Attempts { timeout, idle_max: 100 };
+    Arc::new(HttpCourier::new(Arc::new(Plain), Arc::new(SystemClock), office, attempts))
 }
 
 fn parcel(url: &str, number: u64) -> Parcel {
@@ -260,7 +261,7 @@ async fn addresses_that_policy_denies_are_not_connected_to() {
         Arc::new(dialer),
         Arc::new(SystemClock),
         Arc::new(Desk::default()),
-        PATIENT,
+        Attempts { timeout: PATIENT, idle_max: 100 },
     ));
     let port = receiver.address.port();
     for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "localhost"] {

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::{self, UnhealthyPods};
 use crate::engine::{DeliveryReader, DeliveryState, Event, Observer, Snapshot};
 use crate::notify::courier::{Courier, Failure, Fault, Parcel};
+use crate::notify::limits::Limits;
 use crate::notify::mailbox::Mailbox;
 use crate::notify::{Office, assemble};
 
@@ -219,7 +220,8 @@ impl World {
         let random = fastrand::Rng::with_seed(42);
         let office = Arc::clone(&desk) as Arc<dyn Office>;
         let clock = Arc::new(TestClock(begun));
-        let (observer, task) = assemble(settings, office, clock, courier, random);
+        let (observer, task) =
+            assemble(settings, Limits::default(), office, clock, courier, random);
         let (reader, shutdown) = (task.reader(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run(shutdown.clone()));
