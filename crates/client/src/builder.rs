@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::address;
+use crate::address::{self, OwnEnvironment};
 use crate::deadline::{self, Deadline};
 use crate::error::Error;
 use crate::member::{Member, Parts};
@@ -46,6 +46,35 @@ enum Listening {
 }
 
 /// A membership that is being described. See [`Member::builder`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), governance_client::Error> {
+/// use std::time::Duration;
+/// use governance_client::{Member, Provider, SubscriptionFilter};
+///
+/// let member = Member::builder("http-gw")
+///     .pod("http-gw-pod-1")
+///     .manager("http://127.0.0.1:18080")
+///     .manager("http://127.0.0.1:28080")
+///     .provides("http", 8080)
+///     .provides_as("gw-admin", "http", 8081)
+///     .provider(Provider::new("tcp", "192.0.2.7", 3868))
+///     .subscribe("diam-gw")
+///     .subscribe(SubscriptionFilter::new("eir").only_healthy())
+///     .listen("127.0.0.1:0")
+///     .advertise("localhost")
+///     .heartbeat(Duration::from_secs(20))
+///     .retry(Duration::from_millis(100), Duration::from_secs(10))
+///     .request_timeout(Duration::from_secs(12))
+///     .notification_max(1024 * 1024)
+///     .keep_view_in(std::env::temp_dir().join("http-gw-pod-1.view.json"))
+///     .start()
+///     .await?;
+/// assert!(member.listens_on().is_some());
+/// # member.shutdown().await
+/// # }
+/// ```
 #[must_use = "nothing happens before `start`"]
 pub struct Builder {
     service: String,
@@ -164,6 +193,12 @@ impl Builder {
 
     /// The URL that the manager notifies, answered by a server of the service itself with
     /// [`Member::receiver`]. There is no own listener then.
+    ///
+    /// ```
+    /// let builder = governance_client::Member::builder("http-gw")
+    ///     .health_check_url("http://gw-1.example:8080/health")
+    ///     .notification_url("http://gw-1.example:8080/notify");
+    /// ```
     pub fn notification_url(mut self, url: impl Into<String>) -> Self {
         let given = Some(url.into());
         if let Listening::Elsewhere { notification_url, .. } = &mut self.listening {
@@ -261,7 +296,7 @@ impl Builder {
     fn managers(&self) -> Result<Vec<ManagerUrl>, Error> {
         let mut urls = self.managers.clone();
         if urls.is_empty() {
-            urls = address::managers();
+            urls = address::managers(&OwnEnvironment);
         }
         if urls.is_empty() {
             urls.push(MANAGER.to_owned());
@@ -292,10 +327,11 @@ impl Builder {
     }
 
     fn profile(&self, listens: SocketAddr) -> Result<Profile, Error> {
-        let pod = self.pod.clone().or_else(address::pod_name).ok_or_else(|| {
-            let fault = "there is no pod name: set POD_NAME or use pod()".to_owned();
-            Error::Invalid(vec![fault])
-        })?;
+        let pod =
+            self.pod.clone().or_else(|| address::pod_name(&OwnEnvironment)).ok_or_else(|| {
+                let fault = "there is no pod name: set POD_NAME or use pod()".to_owned();
+                Error::Invalid(vec![fault])
+            })?;
         let here = |path: &str| OwnUrl::Here { port: listens.port(), path: path.to_owned() };
         let (health_check_url, notification_url) = match &self.listening {
             Listening::Own(_) => (here(&self.paths.health), here(&self.paths.notify)),
@@ -318,7 +354,7 @@ impl Builder {
             health_check_url,
             notification_url,
             subscriptions: self.subscriptions.clone(),
-            host: self.host.clone().or(bound).or_else(address::pod_ip),
+            host: self.host.clone().or(bound).or_else(|| address::pod_ip(&OwnEnvironment)),
         })
     }
 

@@ -4,6 +4,19 @@ use std::io;
 use std::net::SocketAddr;
 
 /// Why a member could not start, register or leave.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use governance_client::{Error, Member};
+///
+/// let error = Member::builder("http-gw").pod("-").start().await.unwrap_err();
+/// let Error::Invalid(faults) = error else { panic!("{error}") };
+/// assert_eq!(faults.len(), 2);
+/// assert!(faults[0].starts_with("pod name \"-\" is not allowed: give 1 to 128 characters"));
+/// assert!(faults[1].starts_with("there are 0 providers: give 1 to 64"));
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -18,7 +18,8 @@ mod view;
 
 pub use builder::Builder;
 pub use error::Error;
-pub use governance_api::{Provider, Status, Subscription, SubscriptionFilter};
+pub use governance_api::{PodSummary, Provider, Status, Subscription, SubscriptionFilter};
+pub use http::{Method, StatusCode};
 pub use member::Member;
 pub use notice::{Paths, Receiver, Reply};
 pub use standing::{Notifications, Phase, Standing};

@@ -41,19 +41,22 @@ pub(crate) struct Parts {
 /// Dropped without that, it ends at once and stays registered until the manager's checks have
 /// failed long enough.
 ///
-/// ```no_run
-/// # async fn f() -> Result<(), governance_client::Error> {
-/// use governance_client::Member;
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), governance_client::Error> {
+/// use governance_client::{Member, Phase};
 ///
 /// let member = Member::builder("http-gw")
 ///     .pod("http-gw-pod-1")
-///     .manager("http://manager-a:8080")
-///     .manager("http://manager-b:8080")
+///     .manager("http://127.0.0.1:18080")
 ///     .provides("http", 8080)
 ///     .subscribe("diam-gw")
+///     .listen("127.0.0.1:0")
 ///     .start()
 ///     .await?;
-/// // … serve …
+/// // No manager answers there; the service runs nevertheless.
+/// assert_eq!(member.standing().phase, Phase::Joining);
+/// assert!(member.view().pick("diam-gw").is_none());
 /// member.shutdown().await
 /// # }
 /// ```
@@ -90,6 +93,19 @@ impl Member {
     }
 
     /// The same, with a way to wait for the next change of it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), governance_client::Error> {
+    /// # use governance_client::Member;
+    /// # let member = Member::builder("http-gw").pod("http-gw-1").manager("http://127.0.0.1:1")
+    /// #     .provides("http", 8080).subscribe("eir").listen("127.0.0.1:0").start().await?;
+    /// let mut standing = member.watch_standing();
+    /// let tried = standing.wait_for(|standing| standing.trouble.is_some()).await;
+    /// println!("{}", tried.unwrap().trouble.clone().unwrap_or_default());
+    /// # member.shutdown().await
+    /// # }
+    /// ```
     pub fn watch_standing(&self) -> watch::Receiver<Standing> {
         self.parts.standing.clone()
     }
@@ -136,6 +152,22 @@ impl Member {
     }
 
     /// Offers other endpoints from now on, and registers them.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), governance_client::Error> {
+    /// # use governance_client::Member;
+    /// # let member = Member::builder("http-gw").pod("http-gw-1").manager("http://127.0.0.1:1")
+    /// #     .provides("http", 8080).subscribe("eir").listen("127.0.0.1:0").start().await?;
+    /// use governance_client::Provider;
+    ///
+    /// member.set_providers(vec![Provider::new("http", "127.0.0.1", 8081)])?;
+    /// member.set_subscriptions(vec!["diam-gw".into()])?;
+    /// member.set_address("localhost")?;
+    /// assert!(member.set_providers(Vec::new()).is_err());
+    /// # member.shutdown().await
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Invalid`]; nothing changes then.

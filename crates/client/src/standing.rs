@@ -31,6 +31,22 @@ pub enum Notifications {
 }
 
 /// One look at it; see [`Member::standing`](crate::Member::standing).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), governance_client::Error> {
+/// # use governance_client::Member;
+/// # let member = Member::builder("http-gw").pod("http-gw-1").manager("http://127.0.0.1:1")
+/// #     .provides("http", 8080).subscribe("eir").listen("127.0.0.1:0").start().await?;
+/// use governance_client::{Notifications, Phase};
+///
+/// let standing = member.standing();
+/// assert_eq!(standing.phase, Phase::Joining);
+/// assert_eq!((standing.registrations, standing.registration_id), (0, None));
+/// assert_eq!(standing.notifications, Notifications::Quiet);
+/// # member.shutdown().await
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Standing {

@@ -127,7 +127,7 @@ async fn answer(
     let body = timeout(BODY_PATIENCE, Limited::new(body, max).collect()).await;
     let (reply, is_whole) = match body {
         Ok(Ok(body)) => (receiver.answer(&head.method, head.uri.path(), &body.to_bytes()), true),
-        Ok(Err(fault)) if fault.is::<LengthLimitError>() => (Reply::too_large(max), false),
+        Ok(Err(fault)) if fault.is::<LengthLimitError>() => (receiver.too_large(), false),
         Ok(Err(_)) | Err(_) => (Reply::unfinished(), false),
     };
     let is_head = head.method == Method::HEAD;

@@ -81,12 +81,6 @@ impl Reply {
         Self::new(status, &json!({"status": status.as_u16(), "error": code, "detail": detail}))
     }
 
-    /// The body exceeds what is read.
-    pub(crate) fn too_large(max: usize) -> Self {
-        let detail = format!("the body is larger than {max} bytes");
-        Self::fault(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &detail)
-    }
-
     /// The body did not come, or not whole.
     #[cfg(feature = "listener")]
     pub(crate) fn unfinished() -> Self {
@@ -110,11 +104,19 @@ pub(crate) struct Desk {
 /// The own listener and the axum router are built on it; with another HTTP library, hand it the
 /// requests:
 ///
-/// ```no_run
-/// # fn f(member: &governance_client::Member, body: bytes::Bytes) {
-/// use http::Method;
-/// let reply = member.receiver().answer(&Method::POST, "/notify", &body);
-/// println!("{} {:?}", reply.status, reply.body);
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), governance_client::Error> {
+/// # use governance_client::Member;
+/// # let member = Member::builder("http-gw").pod("http-gw-1").manager("http://127.0.0.1:1")
+/// #     .provides("http", 8080).subscribe("eir").listen("127.0.0.1:0").start().await?;
+/// use governance_client::Method;
+///
+/// let reply = member.receiver().answer(&Method::GET, "/health", b"");
+/// assert_eq!((reply.status.as_u16(), &*reply.body), (200, br#"{"status":"healthy"}"#.as_slice()));
+/// let reply = member.receiver().answer(&Method::POST, "/notify", b"no notification");
+/// assert_eq!(reply.status.as_u16(), 400);
+/// # member.shutdown().await
 /// # }
 /// ```
 #[derive(Clone)]
@@ -162,11 +164,7 @@ impl Receiver {
     /// A notification: 2xx when it need not be sent again.
     pub fn notified(&self, body: &[u8]) -> Reply {
         if body.len() > self.0.body_max {
-            tracing::warn!(
-                bytes = body.len(),
-                "a notification is larger than notification_max: raise it, or subscribe with filters"
-            );
-            return Reply::too_large(self.0.body_max);
+            return self.too_large();
         }
         let notification: Notification = match serde_json::from_slice(body) {
             Ok(notification) => notification,
@@ -194,6 +192,18 @@ impl Receiver {
                 Reply::fault(StatusCode::INSUFFICIENT_STORAGE, "view_full", detail)
             }
         }
+    }
+
+    /// The body exceeds what is read.
+    pub(crate) fn too_large(&self) -> Reply {
+        let max = self.0.body_max;
+        tracing::warn!(
+            max,
+            "a request's body is too large: if it is a notification, raise notification_max() or \
+             subscribe with filters"
+        );
+        let detail = format!("the body is larger than {max} bytes");
+        Reply::fault(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &detail)
     }
 
     fn not_understood(&self, fault: &serde_json::Error) -> Reply {

@@ -7,7 +7,7 @@ use axum::response::Response;
 use axum::routing::any;
 use http::{Method, header};
 
-use super::receiver::{Receiver, Reply};
+use super::receiver::Receiver;
 
 impl Receiver {
     /// A router with the three paths, for an application that runs axum anyway.
@@ -35,7 +35,7 @@ async fn serve(receiver: Receiver, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let reply = match axum::body::to_bytes(body, receiver.body_max()).await {
         Ok(body) => receiver.answer(&head.method, head.uri.path(), &body),
-        Err(_) => Reply::too_large(receiver.body_max()),
+        Err(_) => receiver.too_large(),
     };
     let is_head = head.method == Method::HEAD;
     let body = if is_head { Body::empty() } else { Body::from(reply.body) };

@@ -98,6 +98,10 @@ pub(crate) fn read(call: Call, url: &ManagerUrl, answer: &Answer) -> Outcome {
             Outcome::Unavailable { retry_after: answer.retry_after, fault: fault() }
         }
         status if status.is_server_error() => Outcome::Unknown(fault()),
+        // A detail that not every manager may have, and nothing hangs on it.
+        _ if call == Call::Inspect && code != Some("pod_not_registered") => {
+            Outcome::Inspected(None)
+        }
         StatusCode::NOT_FOUND if code == Some("pod_not_registered") => match call {
             Call::Unregister(_) => Outcome::Unregistered,
             Call::Register | Call::Heartbeat | Call::Inspect => Outcome::PodUnknown,
@@ -127,7 +131,6 @@ fn success(call: Call, url: &ManagerUrl, body: &[u8]) -> Outcome {
     let read = match call {
         Call::Register => parsed(body).map(Outcome::Registered),
         Call::Heartbeat => parsed::<Heartbeat>(body).map(|_| Outcome::Alive),
-        // A detail that an older or newer manager may not have.
         Call::Inspect => Ok(Outcome::Inspected(parsed(body).ok().and_then(failing))),
         Call::Unregister(_) => Ok(Outcome::Unregistered),
     };

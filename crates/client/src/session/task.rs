@@ -248,9 +248,9 @@ impl Session {
     /// Tells the process how things stand, and the log what changed.
     fn publish(&mut self) {
         let notifications = match &self.undelivered {
-            _ if self.has_heard() => Notifications::Arriving,
-            Some(why) => Notifications::Failing(why.clone()),
-            None => Notifications::Quiet,
+            Some(why) if !self.has_heard() => Notifications::Failing(why.clone()),
+            _ if self.links.feed.heard() > 0 => Notifications::Arriving,
+            _ => Notifications::Quiet,
         };
         let (phase, trouble) = described(self.course.stage());
         let registration = self.course.registration();

@@ -14,9 +14,11 @@ mod pod;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::Guard;
+use governance_api::PodSummary;
 
 pub use changes::{Change, Changes};
 pub(crate) use feed::{Fed, Feed, PODS_MAX};
@@ -28,16 +30,25 @@ use feed::Snapshot;
 /// The local view of the fleet. Cheap to clone; every read is of one consistent state, takes no
 /// lock and never waits, whatever the manager does.
 ///
-/// ```no_run
-/// # async fn f(member: &governance_client::Member) {
-/// let view = member.view();
+/// ```
+/// # use governance_client::{PodSummary, Provider, Status, View};
+/// # let pod = |name: &str, status| PodSummary {
+/// #     pod_name: name.into(),
+/// #     status,
+/// #     providers: vec![
+/// #         Provider::new("http", "192.0.2.1", 8080),
+/// #         Provider::new("diameter", "2001:db8::1", 3868).with_id("eir-d"),
+/// #     ],
+/// # };
+/// # let pods = vec![pod("eir-1", Status::Healthy), pod("eir-2", Status::Unhealthy)];
+/// # let view = View::fixed([("eir", pods)]);
+/// // let view = member.view();
 /// if let Some(pick) = view.pick("eir") {
-///     println!("eir is at {}", pick.address());
+///     assert_eq!(pick.address(), "192.0.2.1:8080");
 /// }
 /// for pod in view.pods("eir") {
 ///     println!("{} is {:?}", pod.name(), pod.status());
 /// }
-/// # }
 /// ```
 #[derive(Clone, Debug)]
 pub struct View(Arc<Feed>);
@@ -45,6 +56,30 @@ pub struct View(Arc<Feed>);
 impl View {
     pub(crate) fn new(feed: Arc<Feed>) -> Self {
         Self(feed)
+    }
+
+    /// A view that never changes, for the tests of a service.
+    ///
+    /// ```
+    /// use governance_client::{PodSummary, Provider, Status, View};
+    ///
+    /// let view = View::fixed([(
+    ///     "eir",
+    ///     vec![PodSummary {
+    ///         pod_name: "eir-1".into(),
+    ///         status: Status::Healthy,
+    ///         providers: vec![Provider::new("diameter", "192.0.2.1", 3868)],
+    ///     }],
+    /// )]);
+    /// assert_eq!(view.pick("eir").unwrap().address(), "192.0.2.1:3868");
+    /// ```
+    pub fn fixed<S: Into<String>>(
+        services: impl IntoIterator<Item = (S, Vec<PodSummary>)>,
+    ) -> Self {
+        let feed = Feed::new(BTreeSet::new());
+        let services = services.into_iter().map(|(name, pods)| (name.into(), pods));
+        feed.registered("fixed", 1, services.collect());
+        Self::new(Arc::new(feed))
     }
 
     fn snapshot(&self) -> Guard<Arc<Snapshot>> {
@@ -60,6 +95,22 @@ impl View {
 
     /// One endpoint of a healthy pod; if there is none, of one whose first check is still to come;
     /// else of any. In turn. The same as `select(service).pick()`.
+    ///
+    /// ```
+    /// # use governance_client::{PodSummary, Provider, Status, View};
+    /// # let pod = |name: &str, status| PodSummary {
+    /// #     pod_name: name.into(),
+    /// #     status,
+    /// #     providers: vec![
+    /// #         Provider::new("http", "192.0.2.1", 8080),
+    /// #         Provider::new("diameter", "2001:db8::1", 3868).with_id("eir-d"),
+    /// #     ],
+    /// # };
+    /// # let pods = vec![pod("eir-1", Status::Healthy), pod("eir-2", Status::Unhealthy)];
+    /// # let view = View::fixed([("eir", pods)]);
+    /// assert_eq!(view.pick("eir").unwrap().pod().name(), "eir-1");
+    /// assert!(view.pick("nobody").is_none());
+    /// ```
     pub fn pick(&self, service: &str) -> Option<Pick> {
         self.select(service).pick()
     }
@@ -90,18 +141,33 @@ impl View {
     /// A reader that is slow is never cut off and never holds anybody up: it gets the difference
     /// between what it saw last and what is now, so it may miss steps, never outcomes.
     ///
-    /// ```no_run
-    /// # use governance_client::{Change, View};
-    /// # async fn f(view: View) {
+    /// ```
+    /// # use governance_client::Change;
+    /// # use governance_client::{PodSummary, Provider, Status, View};
+    /// # let pod = |name: &str, status| PodSummary {
+    /// #     pod_name: name.into(),
+    /// #     status,
+    /// #     providers: vec![
+    /// #         Provider::new("http", "192.0.2.1", 8080),
+    /// #         Provider::new("diameter", "2001:db8::1", 3868).with_id("eir-d"),
+    /// #     ],
+    /// # };
+    /// # let pods = vec![pod("eir-1", Status::Healthy), pod("eir-2", Status::Unhealthy)];
+    /// # let view = View::fixed([("eir", pods)]);
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// let mut changes = view.changes();
+    /// # drop(view);
+    /// # let mut created = 0;
     /// while let Some(change) = changes.next().await {
     ///     match change {
     ///         Change::Created(pod) => println!("{} came", pod.name()),
     ///         Change::Updated { now, .. } => println!("{} is {:?}", now.name(), now.status()),
     ///         Change::Removed(pod) => println!("{} left", pod.name()),
     ///     }
+    /// # created += 1;
+    /// # if created == 2 { break }
     /// }
-    /// # }
+    /// # });
     /// ```
     pub fn changes(&self) -> Changes {
         Changes::of(&self.0)

@@ -25,10 +25,21 @@ enum Order {
 
 /// A lookup that is being described; [`pick`](Select::pick) ends it.
 ///
-/// ```no_run
-/// # fn f(view: &governance_client::View) {
-/// let peer = view.select("eir").protocol("diameter").least_outstanding().pick();
-/// # }
+/// ```
+/// # use governance_client::{PodSummary, Provider, Status, View};
+/// # let pod = |name: &str, status| PodSummary {
+/// #     pod_name: name.into(),
+/// #     status,
+/// #     providers: vec![
+/// #         Provider::new("http", "192.0.2.1", 8080),
+/// #         Provider::new("diameter", "2001:db8::1", 3868).with_id("eir-d"),
+/// #     ],
+/// # };
+/// # let pods = vec![pod("eir-1", Status::Healthy), pod("eir-2", Status::Unhealthy)];
+/// # let view = View::fixed([("eir", pods)]);
+/// let peer = view.select("eir").protocol("diameter").least_outstanding().pick().unwrap();
+/// assert_eq!((peer.provider().protocol.as_str(), peer.port()), ("diameter", 3868));
+/// assert!(view.select("eir").provider_id("nobody").pick().is_none());
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[must_use = "nothing is chosen before `pick`"]
@@ -112,6 +123,25 @@ impl<'a> Select<'a> {
 }
 
 /// A chosen endpoint. While it lives, it counts as outstanding at its pod.
+///
+/// ```
+/// # use governance_client::{PodSummary, Provider, Status, View};
+/// # let pod = |name: &str, status| PodSummary {
+/// #     pod_name: name.into(),
+/// #     status,
+/// #     providers: vec![
+/// #         Provider::new("http", "192.0.2.1", 8080),
+/// #         Provider::new("diameter", "2001:db8::1", 3868).with_id("eir-d"),
+/// #     ],
+/// # };
+/// # let pods = vec![pod("eir-1", Status::Healthy), pod("eir-2", Status::Unhealthy)];
+/// # let view = View::fixed([("eir", pods)]);
+/// let pick = view.select("eir").provider_id("eir-d").pick().unwrap();
+/// assert_eq!((pick.address(), pick.pod().outstanding()), ("[2001:db8::1]:3868".to_owned(), 1));
+/// let pod = pick.pod().clone();
+/// drop(pick);
+/// assert_eq!(pod.outstanding(), 0);
+/// ```
 #[derive(Debug)]
 #[must_use = "dropped, it no longer counts as outstanding"]
 pub struct Pick(Candidate);

@@ -7,6 +7,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use governance_api::{PodSummary, Provider, Status};
 
 /// A pod of a service that is subscribed to.
+///
+/// ```
+/// # use governance_client::{PodSummary, Provider, Status, View};
+/// # let pod = |name: &str, status| PodSummary {
+/// #     pod_name: name.into(),
+/// #     status,
+/// #     providers: vec![
+/// #         Provider::new("http", "192.0.2.1", 8080),
+/// #         Provider::new("diameter", "2001:db8::1", 3868).with_id("eir-d"),
+/// #     ],
+/// # };
+/// # let pods = vec![pod("eir-1", Status::Healthy), pod("eir-2", Status::Unhealthy)];
+/// # let view = View::fixed([("eir", pods)]);
+/// let pod = &view.pods("eir")[1];
+/// assert_eq!((pod.service(), pod.name(), pod.status()), ("eir", "eir-2", Status::Unhealthy));
+/// assert_eq!(pod.providers()[0].port, 8080);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Pod {
     service: Arc<str>,
