@@ -68,7 +68,6 @@ enum Listening {
 ///     .retry(Duration::from_millis(100), Duration::from_secs(10))
 ///     .request_timeout(Duration::from_secs(12))
 ///     .notification_max(1024 * 1024)
-///     .keep_view_in(std::env::temp_dir().join("http-gw-pod-1.view.json"))
 ///     .start()
 ///     .await?;
 /// assert!(member.listens_on().is_some());
@@ -263,6 +262,11 @@ impl Builder {
 
     /// Keeps the view in this file and starts with it, so that a process that starts while no
     /// manager answers knows the fleet as it last was. Default: not kept.
+    ///
+    /// ```
+    /// let builder = governance_client::Member::builder("http-gw")
+    ///     .keep_view_in("/var/lib/http-gw/fleet.json");
+    /// ```
     pub fn keep_view_in(self, path: impl Into<PathBuf>) -> Self {
         Self { kept_in: Some(path.into()), ..self }
     }

@@ -1,5 +1,8 @@
 //! What a pod says of itself, with its own address perhaps still open; and the rules it has to
 //! keep, so that a mistake is named at the start and not by the manager later.
+//!
+//! INVARIANT: what is refused here, the manager would refuse too; the tests hold that. What is not
+//! refused here, the manager may still refuse: its rules are stricter in places.
 
 use std::collections::BTreeSet;
 
@@ -121,16 +124,26 @@ fn name_fault(what: &str, name: &str) -> Option<String> {
 }
 
 fn provider_fault(provider: &Provider) -> Option<String> {
-    let Provider { protocol, ip, port, .. } = provider;
+    let Provider { protocol, ip, port, provider_id } = provider;
+    // The grammar of a URI scheme (RFC 3986 section 3.1) in lower case.
     let is_token =
-        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | '_');
-    if protocol.is_empty() || protocol.len() > PROTOCOL_MAX || !protocol.chars().all(is_token) {
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '.' | '-');
+    let begins = protocol.starts_with(|c: char| c.is_ascii_lowercase());
+    if protocol.len() > PROTOCOL_MAX || !begins || !protocol.chars().all(is_token) {
         return Some(format!(
             "protocol {protocol:?} is not allowed: give a lower-case token such as http or diameter"
         ));
     }
     if !(1..=i64::from(u16::MAX)).contains(port) {
         return Some(format!("port {port} of the {protocol} provider is not one of 1 to 65535"));
+    }
+    let id = provider_id.as_deref().unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':');
+    if id.len() > NAME_MAX || !id.chars().all(is_plain) {
+        return Some(format!(
+            "provider id {id:?} is not allowed: give at most {NAME_MAX} characters of \
+             A-Z a-z 0-9 . _ - :"
+        ));
     }
     if ip.is_empty() { None } else { host_fault(ip) }
 }
@@ -147,7 +160,8 @@ fn url_fault(what: &str, url: &OwnUrl, schemes: &[&str]) -> Option<String> {
     let OwnUrl::Given(url) = url else { return None };
     let scheme =
         url.split_once("://").filter(|(_, rest)| !rest.is_empty()).map(|(scheme, _)| scheme);
-    let is_right = url.len() <= URL_MAX && scheme.is_some_and(|scheme| schemes.contains(&scheme));
+    let is_known = |scheme: &str| schemes.iter().any(|known| known.eq_ignore_ascii_case(scheme));
+    let is_right = url.len() <= URL_MAX && scheme.is_some_and(is_known);
     (!is_right).then(|| {
         format!(
             "{what} {url:?} is not allowed: give an absolute URL of at most {URL_MAX} characters \
@@ -155,4 +169,102 @@ fn url_fault(what: &str, url: &OwnUrl, schemes: &[&str]) -> Option<String> {
             schemes.join(", ")
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use governance_domain::provider::{Protocol, parse_host, parse_port, parse_provider_id};
+    use governance_domain::target::{Purpose, Target};
+    use governance_domain::{PodKey, PodName, ServiceName};
+
+    use super::*;
+
+    fn profile() -> Profile {
+        Profile {
+            service: "eir".to_owned(),
+            pod: "eir-1".to_owned(),
+            instance_id: "x".to_owned(),
+            providers: vec![Provider::new("http", "", 8080)],
+            health_check_url: OwnUrl::Given("http://127.0.0.1:1/health".to_owned()),
+            notification_url: OwnUrl::Given("http://127.0.0.1:1/notify".to_owned()),
+            subscriptions: Vec::new(),
+            host: None,
+        }
+    }
+
+    /// Texts that look like what is asked for, mostly with a fault.
+    fn texts() -> Vec<String> {
+        let mut random = fastrand::Rng::with_seed(1);
+        let alphabet: Vec<char> = "aAz09._-:+/%[] @ü\0".chars().collect();
+        let mut texts: Vec<String> = (0..20_000)
+            .map(|_| {
+                let length = random.usize(..8);
+                (0..length).map(|_| alphabet[random.usize(..alphabet.len())]).collect()
+            })
+            .collect();
+        for length in [1, 32, 33, 63, 64, 127, 128, 129, 253, 254, 512, 513] {
+            texts.push("a".repeat(length));
+        }
+        for text in ["::1", "fe80::1", "h2c", "coap+tcp", "eir:s13", "eir_1.ns.svc", "0.0.0.0"] {
+            texts.push(text.to_owned());
+        }
+        texts
+    }
+
+    #[test]
+    fn nothing_is_refused_that_the_manager_would_accept() {
+        let mut accepted = 0;
+        for text in texts() {
+            let provider = |protocol: &str, ip: &str, id: &str| {
+                provider_fault(&Provider::new(protocol, ip, 1).with_id(id)).is_none()
+            };
+            for (is_ours, is_theirs) in [
+                (name_fault("", &text).is_none(), ServiceName::parse(&text).is_ok()),
+                (provider(&text, "", ""), Protocol::parse(&text).is_ok()),
+                (provider("http", &text, ""), parse_host(&text).is_ok()),
+                (provider("http", "", &text), parse_provider_id(&text).is_ok()),
+            ] {
+                assert!(is_ours || !is_theirs, "{text:?} would be accepted");
+                accepted += usize::from(is_theirs);
+            }
+            for scheme in ["http", "HTTP", "https", "tcp", "sctp", ""] {
+                let url = format!("{scheme}://{text}");
+                let given = OwnUrl::Given(url.clone());
+                let ours = url_fault("", &given, &["http", "https", "tcp"]).is_none();
+                let theirs = Target::parse(&url, Purpose::HealthCheck).is_ok();
+                assert!(ours || !theirs, "{url:?} would be accepted");
+            }
+        }
+        assert!(accepted > 1_000, "only {accepted} of the texts were good ones");
+        for port in [0, 1, 65_535, 65_536, -1, i64::MAX] {
+            let provider = Provider { port, ..Provider::new("http", "", 1) };
+            assert_eq!(provider_fault(&provider).is_none(), parse_port(port).is_ok(), "{port}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_too_long_together_are_refused_as_the_manager_does() {
+        for length in 120..=128 {
+            let (service, pod) = ("s".repeat(128), "p".repeat(length));
+            let key = PodKey::new(ServiceName::stored(&service), PodName::stored(&pod));
+            let profile = Profile { service, pod, ..profile() };
+            assert_eq!(profile.faults().is_empty(), key.fits(), "{length}");
+        }
+    }
+
+    #[test]
+    fn the_own_address_is_put_where_it_was_left_open() {
+        let mut profile = profile();
+        profile.providers.push(Provider::new("tcp", "192.0.2.1", 1));
+        profile.notification_url = OwnUrl::Here { port: 7, path: "/notify".to_owned() };
+        for (host, url) in [
+            ("192.0.2.7", "http://192.0.2.7:7/notify"),
+            ("2001:db8::7", "http://[2001:db8::7]:7/notify"),
+            ("eir-1.ns", "http://eir-1.ns:7/notify"),
+        ] {
+            let request = profile.request(host);
+            let hosts: Vec<_> = request.providers.iter().map(|one| one.ip.as_str()).collect();
+            assert_eq!((hosts, request.notification_url.as_str()), (vec![host, "192.0.2.1"], url));
+        }
+    }
 }

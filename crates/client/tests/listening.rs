@@ -168,3 +168,18 @@ async fn a_health_check_answers_before_anybody_is_registered() {
     assert_eq!(answer.status, 200);
     phase(&member, Phase::Joining).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_are_bounded_and_the_next_one_waits_for_its_turn() {
+    const CONNECTIONS_MAX: usize = 256;
+    let member = gateway("http://127.0.0.1:1").start().await.unwrap();
+    let address = member.listens_on().unwrap();
+    let mut silent: Vec<_> = (0..CONNECTIONS_MAX).map(|_| Wire::open(address).unwrap()).collect();
+    let mut waiting = Wire::open(address).unwrap();
+    waiting.send(request("GET", "/health", None)).unwrap();
+    let is_silent = waiting.is_silent_for(std::time::Duration::from_millis(100));
+    drop(silent.pop());
+    let answer = spawn_blocking(move || waiting.receive().unwrap()).await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(is_silent, "it was answered although the others are connected");
+}

@@ -144,7 +144,8 @@ async fn a_standby_that_takes_over_is_found() {
         let now = member.standing();
         now.manager == new && now.registrations > before.registrations
     };
-    eventually("it is registered with the new one", moved).await;
+    let has_moved = timeout(PATIENCE, eventually("it is registered with the new one", moved)).await;
+    assert!(has_moved.is_ok(), "{:?}\n{}", member.standing(), standby.log_text());
     assert_eq!(member.standing().registration_id, before.registration_id);
     assert_eq!(pods(&standby, "http-gw").len(), 1);
 }

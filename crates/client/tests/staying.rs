@@ -12,7 +12,7 @@ mod fake;
 use std::time::Duration;
 
 use fake::{Fake, Mood, eventually, gateway, notification, phase, seen, summary};
-use governance_client::{Notifications, Phase, Provider, Status};
+use governance_client::{Member, Notifications, Phase, Provider, Status};
 use http::Method;
 
 const KEY: &str = "http-gw:http-gw-1";
@@ -303,4 +303,48 @@ async fn notifications_that_cannot_arrive_are_reported_with_the_url_and_the_cure
     member.receiver().answer(&Method::POST, "/notify", &body);
     let arriving = || member.standing().notifications == Notifications::Arriving;
     eventually("one came", arriving).await;
+}
+
+#[tokio::test]
+async fn a_fleet_that_was_kept_is_known_at_a_cold_start_without_a_manager() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("view.json");
+    let manager = Fake::start("a");
+    manager.book().fleet.insert("eir".to_owned(), vec![summary("eir-1", Status::Healthy)]);
+    let first = gateway(&manager.url()).keep_view_in(&file).start().await.unwrap();
+    first.registered().await.unwrap();
+    first.shutdown().await.unwrap();
+    let address = manager.die();
+
+    let member = gateway(&format!("http://{address}")).keep_view_in(&file).start().await.unwrap();
+    assert_eq!(seen(&member), ["eir-1"]);
+    assert_eq!(member.view().pick_healthy("eir").unwrap().port(), 9);
+    assert_eq!(member.standing().phase, Phase::Joining);
+    let manager = Fake::start_at(address, "b");
+    member.registered().await.unwrap();
+    assert!(seen(&member).is_empty(), "the new manager knows better");
+    drop(manager);
+}
+
+#[tokio::test]
+async fn an_address_that_nobody_gave_is_found_and_followed() {
+    let (first, second) = (Fake::start("a"), Fake::start_at(fake::localhost_v6(), "a"));
+    let member = Member::builder("http-gw")
+        .pod("http-gw-1")
+        .manager(first.url())
+        .manager(second.url())
+        .provides("http", 8080)
+        // Answered by nobody: what is looked at is the provider's address.
+        .health_check_url("http://127.0.0.1:1/health")
+        .notification_url("http://127.0.0.1:1/notify")
+        .heartbeat(Duration::from_millis(40))
+        .start()
+        .await
+        .unwrap();
+    member.registered().await.unwrap();
+    let address = |manager: &Fake| manager.book().pods[KEY].1.providers[0].ip.clone();
+    assert_eq!(address(&first), "127.0.0.1");
+    first.die();
+    eventually("it is registered with the other", || second.knows(KEY)).await;
+    assert_eq!(address(&second), "::1");
 }

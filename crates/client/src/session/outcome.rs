@@ -162,3 +162,108 @@ pub(crate) fn cut(text: &str) -> String {
     let tame = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().take(TEXT_MAX).map(tame).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read_as(call: Call, status: u16, body: &str) -> Outcome {
+        let status = StatusCode::from_u16(status).unwrap();
+        let retry_after = Some(Duration::from_secs(5));
+        let body = Bytes::from(body.to_owned());
+        let url = ManagerUrl::parse("http://m:1").unwrap();
+        read(call, &url, &Answer { status, retry_after, body })
+    }
+
+    fn problem(status: u16, code: &str) -> String {
+        let body = json!({"type": "about:blank", "title": "x", "status": status, "error": code,
+            "detail": "why\nnot", "message": "why not", "request_id": "r", "active": "m2:8080"});
+        body.to_string()
+    }
+
+    const ALL: [Call; 4] =
+        [Call::Register, Call::Heartbeat, Call::Inspect, Call::Unregister(Some(1))];
+
+    #[test]
+    fn what_is_certainly_not_applied_is_told_from_what_may_be() {
+        for call in [Call::Register, Call::Heartbeat, Call::Unregister(None)] {
+            for code in ["loading", "overloaded", "store_unavailable", "shutting_down"] {
+                let outcome = read_as(call, 503, &problem(503, code));
+                let retry_after = Some(Duration::from_secs(5));
+                let text = "the manager at http://m:1 answered 503 Service Unavailable: why not";
+                let fault = text.to_owned();
+                assert_eq!(outcome, Outcome::Unavailable { retry_after, fault });
+            }
+            for status in [500, 502, 504] {
+                let outcome = read_as(call, status, &problem(status, "outcome_unknown"));
+                assert!(matches!(outcome, Outcome::Unknown(_)), "{call:?} {status}");
+                // Not ours, but a proxy's.
+                let outcome = read_as(call, status, "<html>");
+                assert!(matches!(outcome, Outcome::Unknown(_)), "{call:?} {status}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_standby_says_who_is_active() {
+        for call in ALL {
+            let outcome = read_as(call, 503, &problem(503, "not_active"));
+            let Outcome::NotActive { active, .. } = outcome else { panic!("{outcome:?}") };
+            assert_eq!(active, ManagerUrl::parse("http://m2:8080").ok());
+        }
+    }
+
+    #[test]
+    fn an_unknown_pod_has_left_or_must_register() {
+        let body = problem(404, "pod_not_registered");
+        assert_eq!(read_as(Call::Heartbeat, 404, &body), Outcome::PodUnknown);
+        assert_eq!(read_as(Call::Inspect, 404, &body), Outcome::PodUnknown);
+        assert_eq!(read_as(Call::Unregister(None), 404, &body), Outcome::Unregistered);
+    }
+
+    #[test]
+    fn a_successor_that_took_over_is_as_good_as_gone() {
+        for code in ["registration_superseded", "instance_superseded"] {
+            let outcome = read_as(Call::Unregister(Some(1)), 409, &problem(409, code));
+            assert_eq!(outcome, Outcome::Unregistered);
+        }
+        let outcome = read_as(Call::Register, 409, &problem(409, "service_name_collision"));
+        assert!(matches!(outcome, Outcome::Stuck(Trouble::Refused { status: 409, .. })));
+    }
+
+    #[test]
+    fn what_has_another_shape_is_not_understood() {
+        for (call, status, body) in [
+            (Call::Register, 200, "{}"),
+            (Call::Register, 200, ""),
+            (Call::Register, 404, "not found"),
+            (Call::Register, 405, "{}"),
+            (Call::Register, 301, ""),
+            (Call::Heartbeat, 200, "ok"),
+            (Call::Heartbeat, 400, "what?"),
+            (Call::Unregister(None), 410, ""),
+        ] {
+            let outcome = read_as(call, status, body);
+            let is_so = matches!(outcome, Outcome::Stuck(Trouble::NotUnderstood { .. }));
+            assert!(is_so, "{call:?} {status}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_detail_that_is_missing_stops_nothing() {
+        for (status, body) in [(200, "{}"), (200, "x"), (404, "not found"), (405, ""), (400, "{}")]
+        {
+            assert_eq!(read_as(Call::Inspect, status, body), Outcome::Inspected(None), "{status}");
+        }
+        let body = json!({"deliveries": [
+            {"service_name": "a", "delivered_revision": 1, "failing_since": null, "attempts": 0,
+             "last_error": null},
+            {"service_name": "b", "delivered_revision": null, "failing_since": "2026", "attempts": 2,
+             "last_error": "refused"},
+        ]});
+        let outcome = read_as(Call::Inspect, 200, &body.to_string());
+        assert_eq!(outcome, Outcome::Inspected(Some("refused".to_owned())));
+    }
+}

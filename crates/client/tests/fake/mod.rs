@@ -117,7 +117,8 @@ impl Fake {
             .with_state(Arc::clone(&book));
         let listener = {
             let _guard = runtime.enter();
-            let socket = TcpSocket::new_v4().unwrap();
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+            let socket = socket.unwrap();
             socket.set_reuseaddr(true).unwrap();
             socket.bind(address).unwrap();
             socket.listen(64).unwrap()
@@ -151,6 +152,11 @@ impl Fake {
     pub(crate) fn count(&self, what: &str) -> usize {
         self.book().asked.iter().filter(|asked| asked.starts_with(what)).count()
     }
+}
+
+/// Any port of the other loopback.
+pub(crate) fn localhost_v6() -> SocketAddr {
+    SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0))
 }
 
 /// An address of loopback that no other test uses, so that nobody takes the port of a manager that
@@ -338,8 +344,9 @@ pub(crate) fn eventually<'a>(
 ) -> impl Future<Output = ()> + 'a {
     let place = std::panic::Location::caller();
     async move {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE + Duration::from_secs(1);
         while !holds() {
+            // A little longer than who waits with a message of its own.
             assert!(Instant::now() < deadline, "{what}: not so ({place})");
             sleep(Duration::from_millis(3)).await;
         }
