@@ -5,14 +5,20 @@ use super::url::ManagerUrl;
 /// The configured managers and the one that another named.
 #[derive(Debug)]
 pub(super) struct Managers {
-    /// At least one.
-    configured: Vec<ManagerUrl>,
-    /// Index of the one to ask.
+    /// At least one, each with whether it was asked in this round without success.
+    configured: Vec<(ManagerUrl, Asked)>,
+    /// Index of the one to ask, unless there is a named one.
     current: usize,
-    /// Named by a standby and not among the configured ones; asked once, and kept while it answers.
+    /// Named by a standby and not among the configured ones; asked, and kept while it answers.
     named: Option<ManagerUrl>,
-    /// How many of a round were asked without success.
-    failed: usize,
+    /// One is followed in each round.
+    has_followed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    NotYet,
+    InVain,
 }
 
 /// Whether it is worth asking the next one at once.
@@ -26,39 +32,53 @@ pub(super) enum Round {
 
 impl Managers {
     pub(super) fn new(configured: Vec<ManagerUrl>) -> Self {
-        Self { configured, current: 0, named: None, failed: 0 }
+        let configured = configured.into_iter().map(|url| (url, Asked::NotYet)).collect();
+        Self { configured, current: 0, named: None, has_followed: false }
     }
 
     /// The one to ask.
     pub(super) fn current(&self) -> &ManagerUrl {
-        let configured = || self.configured.get(self.current);
+        let configured = || self.configured.get(self.current).map(|(url, _)| url);
         self.named.as_ref().or_else(configured).expect("checked when it was built: at least one")
     }
 
     /// It answered as an active one does.
     pub(super) fn succeed(&mut self) {
-        self.failed = 0;
+        self.begin_round();
     }
 
-    /// It did not: on to the next, or to the one that it named.
+    /// It did not: on to the one that it named, if that was not asked in this round, or to the next
+    /// that was not. So all are asked in a round, whatever standbys with old news say.
     pub(super) fn fail(&mut self, active: Option<ManagerUrl>) -> Round {
-        // A named one does not count: it was asked instead of one of the configured.
-        let was_named = self.named.take().is_some();
-        self.failed += 1;
-        if let Some(index) = self.configured.iter().position(|url| Some(url) == active.as_ref()) {
-            self.current = index;
-        } else if !was_named && active.is_some() {
-            self.named = active;
-        } else {
-            self.current = (self.current + 1) % self.configured.len();
+        if self.named.take().is_none()
+            && let Some((_, asked)) = self.configured.get_mut(self.current)
+        {
+            *asked = Asked::InVain;
         }
-        // Twice, because standbys may name each other, or one that is not there.
-        let most = self.configured.len() + usize::from(self.named.is_some());
-        if self.failed < most {
+        let known = self.configured.iter().position(|(url, _)| Some(url) == active.as_ref());
+        if known.is_none() && active.is_some() && !self.has_followed {
+            (self.named, self.has_followed) = (active, true);
             return Round::HasMore;
         }
-        self.failed = 0;
+        let count = self.configured.len();
+        let following = (1..=count).map(|step| (self.current + step) % count);
+        let next = known.into_iter().chain(following).find(|index| self.is_due(*index));
+        if let Some(next) = next {
+            self.current = next;
+            return Round::HasMore;
+        }
+        self.begin_round();
+        self.current = known.unwrap_or((self.current + 1) % count);
         Round::IsOver
+    }
+
+    fn is_due(&self, index: usize) -> bool {
+        self.configured.get(index).is_some_and(|(_, asked)| *asked == Asked::NotYet)
+    }
+
+    fn begin_round(&mut self) {
+        self.configured.iter_mut().for_each(|(_, asked)| *asked = Asked::NotYet);
+        self.has_followed = false;
     }
 }
 
@@ -106,6 +126,16 @@ mod tests {
         assert_eq!(*managers.current(), url("http://elsewhere:1"));
         assert_eq!(managers.fail(Some(url("http://a:1"))), Round::IsOver);
         assert_eq!(*managers.current(), url("http://a:1"));
+    }
+
+    #[test]
+    fn a_standby_with_old_news_does_not_keep_it_from_the_third() {
+        let mut managers = managers();
+        // a is a standby and says that c is active; c is gone; b took over.
+        assert_eq!(managers.fail(Some(url("http://c:1"))), Round::HasMore);
+        assert_eq!(*managers.current(), url("http://c:1"));
+        assert_eq!(managers.fail(None), Round::HasMore);
+        assert_eq!(*managers.current(), url("http://b:1"));
     }
 
     #[test]
