@@ -26,6 +26,7 @@ struct Tool {
 const TOOLS: &[Tool] = &[
     Tool { name: "sqlite3", package: "sqlite3", find: || process::which("sqlite3") },
     Tool { name: "initdb (PostgreSQL server)", package: "postgresql", find: initdb },
+    Tool { name: "tshark", package: "tshark", find: || process::which("tshark") },
 ];
 
 /// Makes sure that every tool is there.
