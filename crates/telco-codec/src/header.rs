@@ -100,6 +100,16 @@ impl Header {
         Some((version, first & 0x00ff_ffff, header))
     }
 
+    /// Puts these flags and identifiers into a message that is written already.
+    pub fn stamp(&self, frame: &mut [u8]) {
+        let header = self.write();
+        for range in [4..5, 12..HEADER_LENGTH] {
+            if let (Some(place), Some(bytes)) = (frame.get_mut(range.clone()), header.get(range)) {
+                place.copy_from_slice(bytes);
+            }
+        }
+    }
+
     /// Twenty bytes with a length of zero, which is put in when it is known.
     pub(crate) fn write(&self) -> [u8; HEADER_LENGTH] {
         let mut bytes = [0; HEADER_LENGTH];
