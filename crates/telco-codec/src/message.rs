@@ -7,6 +7,7 @@ use crate::avp::{Avp, Avps};
 use crate::dictionary::{Definition, avps};
 use crate::fault::Fault;
 use crate::header::{Flags, HEADER_LENGTH, Header, VERSION};
+use crate::identity::Identity;
 use crate::result_code::ResultCode;
 use crate::writer::{MessageWriter, TooLong};
 
@@ -15,6 +16,7 @@ use crate::writer::{MessageWriter, TooLong};
 pub struct Message<'a> {
     header: Header,
     body: &'a [u8],
+    frame: &'a [u8],
 }
 
 impl<'a> Message<'a> {
@@ -42,12 +44,22 @@ impl<'a> Message<'a> {
         for avp in Avps::new(body) {
             avp?;
         }
-        Ok(Self { header, body })
+        Ok(Self { header, body, frame })
     }
 
     /// The header.
     pub const fn header(&self) -> Header {
         self.header
+    }
+
+    /// The whole message as it came.
+    pub const fn frame(&self) -> &'a [u8] {
+        self.frame
+    }
+
+    /// As [`crate::refusal`], for what only later turns out to be wrong.
+    pub fn refusal(&self, fault: &Fault, us: &Identity) -> Option<Vec<u8>> {
+        crate::refusal::refusal(self.frame, fault, us)
     }
 
     /// The outer AVPs.

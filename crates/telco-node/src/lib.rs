@@ -1,13 +1,16 @@
 //! What the managed services share, each thing once: settings from the environment ([`Settings`]),
-//! the log ([`log`]), the signals that end a process ([`stop`]), a bounded HTTP server ([`http`]),
-//! and Diameter over TCP ([`diameter`]).
+//! the log ([`log`]), the signals that end a process ([`stop`]), the frame of a program
+//! ([`process`]), a bounded HTTP server ([`http`]), Diameter over TCP ([`diameter`]), and being part
+//! of the fleet ([`fleet`]).
 //!
-//! Deliberately not here: what a service does with a request, and governance: a service brings the
-//! two together with `crates/client`.
+//! Deliberately not here: what a service does with a request, and what `crates/client` knows of
+//! governance.
 
 pub mod diameter;
+pub mod fleet;
 pub mod http;
 pub mod log;
+pub mod process;
 mod settings;
 pub mod stop;
 

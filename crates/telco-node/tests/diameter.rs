@@ -13,7 +13,7 @@ use telco_codec::{
     APPLICATION_S13, Command, Flags, Identity, Imei, Message, ResultCode, Serial, Splitter, avps,
 };
 use telco_node::diameter::{
-    Node, Reply, ServerSettings, Service, Target, Trunk, TrunkSettings, Undelivered, serve,
+    Node, Reply, Route, ServerSettings, Service, Target, Trunk, TrunkSettings, Undelivered, serve,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -127,7 +127,7 @@ fn question() -> Vec<u8> {
 async fn ask(trunk: &Trunk) -> Result<CheckOutcome, Undelivered> {
     let (tx, rx) = oneshot::channel();
     let frame = question();
-    trunk.send(&Message::parse(&frame).unwrap(), None, move |ended| {
+    trunk.send(&Message::parse(&frame).unwrap(), Route::default(), move |ended| {
         let _ = tx.send(ended);
     });
     let answer = tokio::time::timeout(PATIENCE, rx).await.unwrap().unwrap()?;

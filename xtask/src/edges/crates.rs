@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("crates/client", &["crates/api"]),
     ("crates/govctl", &["crates/client", "crates/api"]),
     ("crates/telco-codec", &[]),
-    ("crates/telco-node", &["crates/telco-codec"]),
+    ("crates/telco-node", &["crates/client", "crates/telco-codec"]),
     ("crates/bench", &["crates/api", TESTKIT]),
     ("xtask", &[]),
 ];

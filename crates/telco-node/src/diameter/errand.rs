@@ -37,6 +37,8 @@ pub(super) struct Errand {
     pub(super) header: Header,
     /// What is sent; each attempt puts its own header in.
     pub(super) frame: Vec<u8>,
+    /// Only the peer of this host will do.
+    pub(super) host: Option<String>,
     /// The lines tried so far, the current one last.
     pub(super) tried: Vec<Arc<Line>>,
     /// After which no further attempt is made.
@@ -145,6 +147,11 @@ impl Table {
 }
 
 impl Errand {
+    /// Whether it may go there now.
+    pub(super) fn may_take(&self, line: &Line) -> bool {
+        line.is_usable() && self.host.as_ref().is_none_or(|host| line.is_host(host))
+    }
+
     fn is_on(&self, line: &Line) -> bool {
         self.tried.last().is_some_and(|last| std::ptr::eq(&raw const **last, line))
     }

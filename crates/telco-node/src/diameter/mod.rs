@@ -21,7 +21,7 @@ use telco_codec::peer::Capabilities;
 pub use connection::{Reply, Service};
 pub use errand::Undelivered;
 pub use server::{ServerSettings, serve};
-pub use trunk::{Target, Trunk, TrunkSettings};
+pub use trunk::{Counts, Route, Target, Trunk, TrunkSettings};
 
 /// Who we are to our peers, and how patient.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@
 //! answered. An attempt has a time, and so has the whole.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,26 @@ pub struct Target {
     pub address: SocketAddr,
     /// Whether requests should go there now; if not it is kept connected for later.
     pub is_wanted: bool,
+}
+
+/// Where a request should go, and what is added to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Route<'a> {
+    /// One more AVP at the end.
+    pub record: Option<(&'static Definition, &'a str)>,
+    /// Only the peer of this host will do.
+    pub host: Option<&'a str>,
+}
+
+/// What a trunk did since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests taken.
+    pub requests: u64,
+    /// Attempts beyond the first.
+    pub repeated: u64,
+    /// Requests that came to nothing.
+    pub undelivered: u64,
 }
 
 /// The bounds of a trunk.
@@ -75,6 +95,9 @@ impl Trunk {
             lines: ArcSwap::default(),
             errands: Errands::default(),
             turn: AtomicUsize::new(fastrand::usize(..1 << 16)),
+            requests: AtomicU64::new(0),
+            repeated: AtomicU64::new(0),
+            undelivered: AtomicU64::new(0),
             settings,
         });
         let tasks = TaskTracker::new();
@@ -113,23 +136,35 @@ impl Trunk {
         }
     }
 
-    /// Sends a request and tells `done` how it ended, exactly once. `record` is added at its end.
+    /// Sends a request and tells `done` how it ended, exactly once.
     pub fn send(
         &self,
         request: &Message<'_>,
-        record: Option<(&Definition, &str)>,
+        route: Route<'_>,
         done: impl FnOnce(Result<Vec<u8>, Undelivered>) + Send + 'static,
     ) {
         let done: Done = Box::new(done);
         let header = request.header();
-        let Ok(frame) = request.forwarded(&header, record) else {
-            return done(Err(Undelivered::TooLong));
+        self.core.requests.fetch_add(1, Ordering::Relaxed);
+        let Ok(frame) = request.forwarded(&header, route.record) else {
+            return self.core.give_up(done, Undelivered::TooLong);
         };
         if self.core.errands.len() >= self.core.settings.under_way_max {
-            return done(Err(Undelivered::Busy));
+            return self.core.give_up(done, Undelivered::Busy);
         }
         let deadline = Instant::now() + self.core.settings.total_max;
-        self.core.dispatch(Errand { header, frame, tried: Vec::new(), deadline, done });
+        let host = route.host.map(str::to_owned);
+        self.core.dispatch(Errand { header, frame, host, tried: Vec::new(), deadline, done });
+    }
+
+    /// What it did so far.
+    pub fn counts(&self) -> Counts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts {
+            requests: read(&self.core.requests),
+            repeated: read(&self.core.repeated),
+            undelivered: read(&self.core.undelivered),
+        }
     }
 
     /// Requests under way.
@@ -185,6 +220,9 @@ pub(super) struct Core {
     errands: Errands,
     /// Whose turn it is among the equally busy.
     turn: AtomicUsize,
+    requests: AtomicU64,
+    repeated: AtomicU64,
+    undelivered: AtomicU64,
     settings: TrunkSettings,
 }
 
@@ -196,12 +234,15 @@ impl Core {
         loop {
             let has_tried = !errand.tried.is_empty();
             if errand.tried.len() >= self.settings.attempts_max || now >= errand.deadline {
-                return (errand.done)(Err(Undelivered::NoAnswer));
+                return self.give_up(errand.done, Undelivered::NoAnswer);
             }
             let Some(line) = self.choose(&errand) else {
                 let why = if has_tried { Undelivered::NoAnswer } else { Undelivered::NoPeer };
-                return (errand.done)(Err(why));
+                return self.give_up(errand.done, why);
             };
+            if has_tried {
+                self.repeated.fetch_add(1, Ordering::Relaxed);
+            }
             errand.tried.push(Arc::clone(&line));
             let due = errand.deadline.min(now + self.settings.attempt_max);
             let (id, frame) = self.errands.put(errand, due);
@@ -217,12 +258,17 @@ impl Core {
         }
     }
 
+    fn give_up(&self, done: Done, why: Undelivered) {
+        self.undelivered.fetch_add(1, Ordering::Relaxed);
+        done(Err(why));
+    }
+
     fn choose(&self, errand: &Errand) -> Option<Arc<Line>> {
         let lines = self.lines.load();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = lines.len().max(1);
         let (first, second) = lines.split_at_checked(turn % count)?;
-        let usable = second.iter().chain(first).filter(|line| line.is_usable());
+        let usable = second.iter().chain(first).filter(|line| errand.may_take(line));
         let is_new = |line: &&&Arc<Line>| !errand.tried.iter().any(|old| Arc::ptr_eq(old, line));
         let fresh = usable.clone().filter(|line| is_new(&line)).min_by_key(|line| line.under_way());
         // The only one there is may be asked again, but for the one that just failed to answer.
@@ -255,9 +301,9 @@ impl Core {
 
     fn has_other(&self, errand: &Errand) -> bool {
         let lines = self.lines.load();
-        lines
-            .iter()
-            .any(|line| line.is_usable() && !errand.tried.iter().any(|old| Arc::ptr_eq(old, line)))
+        lines.iter().any(|line| {
+            errand.may_take(line) && !errand.tried.iter().any(|old| Arc::ptr_eq(old, line))
+        })
     }
 
     /// Moves what is under way on a line to others.
