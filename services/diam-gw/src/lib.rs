@@ -7,8 +7,8 @@
 mod relay;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
@@ -97,7 +97,7 @@ pub async fn serve(
     let (servers, tasks) = (CancellationToken::new(), TaskTracker::new());
     let providers =
         vec![Provider::new("tcp", "", addresses.diameter.port()).with_id("diam-gw-diameter")];
-    let reach = Arc::new(Reach { trunk: Arc::clone(&trunk), view: std::sync::OnceLock::new() });
+    let reach = Arc::new(Reach::new(&trunk));
     let checked = Arc::clone(&reach);
     let health = move || checked.check();
     let member =
@@ -125,22 +125,38 @@ pub async fn serve(
     Ok(())
 }
 
+/// How long we may be without a connection before we say so: pods come, go and are connected to
+/// between two looks.
+const CUT_OFF: Duration = Duration::from_secs(2);
+
 /// The truth about ourselves: well, unless we cannot reach pods that governance finds healthy. That
 /// there are none is not our fault, and we answer it with 3002.
 struct Reach {
     trunk: Arc<Trunk>,
-    view: std::sync::OnceLock<View>,
+    /// Set once we have joined.
+    view: OnceLock<View>,
+    /// When a look first found no connection; none since the last that found one.
+    cut_off: Mutex<Option<Instant>>,
 }
 
 impl Reach {
+    fn new(trunk: &Arc<Trunk>) -> Self {
+        Self { trunk: Arc::clone(trunk), view: OnceLock::new(), cut_off: Mutex::default() }
+    }
+
     fn check(&self) -> Result<(), String> {
         let Some(view) = self.view.get() else { return Ok(()) };
         let healthy = view.pods(REGISTER);
         let healthy = healthy.iter().filter(|pod| pod.status() == Status::Healthy).count();
-        if healthy > 0 && self.trunk.connected() == 0 {
-            return Err(format!("no connection to any of {healthy} healthy pods of {REGISTER}"));
+        let mut cut_off = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        if healthy == 0 || self.trunk.connected() > 0 {
+            *cut_off = None;
+            return Ok(());
         }
-        Ok(())
+        if cut_off.get_or_insert_with(Instant::now).elapsed() < CUT_OFF {
+            return Ok(());
+        }
+        Err(format!("no connection to any of {healthy} healthy pods of {REGISTER}"))
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! Errors are RFC 9457 problems with the `cause` that TS 29.500 §5.2.7 and TS 29.511 §6.1.7 name.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
@@ -16,9 +19,19 @@ use crate::Current;
 /// Longest value of `pei` that is looked at.
 const PEI_MAX: usize = 128;
 
+/// What requests need.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub(crate) list: Current,
+    /// Requests taken over HTTP, and over S13.
+    pub(crate) asked: Arc<AtomicU64>,
+    pub(crate) asked_s13: Arc<AtomicU64>,
+}
+
 /// The routes; what is elsewhere gets a problem.
-pub(crate) fn router(list: Current) -> Router {
+pub(crate) fn router(desk: Desk) -> Router {
     Router::new()
+        .route("/stats", get(stats))
         .route(
             "/n5g-eir-eic/v1/equipment-status",
             get(status).fallback(|| async {
@@ -37,10 +50,17 @@ pub(crate) fn router(list: Current) -> Router {
                 "there is nothing at this path",
             )
         })
-        .with_state(list)
+        .with_state(desk)
 }
 
-async fn status(State(list): State<Current>, RawQuery(query): RawQuery) -> Response {
+async fn stats(State(desk): State<Desk>) -> Response {
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let counts = json!({"http": read(&desk.asked), "s13": read(&desk.asked_s13)});
+    axum::Json(counts).into_response()
+}
+
+async fn status(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Response {
+    desk.asked.fetch_add(1, Ordering::Relaxed);
     let pei = match parameter(query.as_deref().unwrap_or_default(), "pei") {
         Ok(Some(pei)) => pei,
         Ok(None) => {
@@ -58,7 +78,7 @@ async fn status(State(list): State<Current>, RawQuery(query): RawQuery) -> Respo
         Some(Equipment::Other) => return unknown(),
         None => return incorrect("pei is imei- and 15 digits, or imeisv- and 16 digits"),
     };
-    match list.load().status(imei) {
+    match desk.list.load().status(imei) {
         Some(status) => axum::Json(json!({"status": status.name()})).into_response(),
         None => unknown(),
     }

@@ -104,10 +104,16 @@ pub async fn serve(
         Provider::new("tcp", "", addresses.diameter.port()).with_id("eir-diameter"),
     ];
     let member = place.join("eir", addresses.http.port(), providers, &[], || Ok(())).await?;
-    let router = http::router(Arc::clone(&list)).merge(member.receiver().router());
+    let (asked, asked_s13) = (Arc::default(), Arc::default());
+    let desk = http::Desk { list: Arc::clone(&list), asked, asked_s13: Arc::clone(&asked_s13) };
+    let router = http::router(desk).merge(member.receiver().router());
     tasks.spawn(telco_node::http::serve(http, router, place.connections_max, servers.clone()));
     let node = at.node(&place, "eir", vec![APPLICATION_S13]);
-    let service = Arc::new(s13::Register { us: at.identity.clone(), list: Arc::clone(&list) });
+    let service = Arc::new(s13::Register {
+        us: at.identity.clone(),
+        list: Arc::clone(&list),
+        asked: asked_s13,
+    });
     let settings = ServerSettings { peers_max: at.peers_max };
     tasks.spawn(diameter::serve(peers, node, service, settings, servers.clone()));
     tasks.spawn(source.follow(list, look, servers.clone()));

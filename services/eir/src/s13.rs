@@ -1,6 +1,7 @@
 //! S13: the answer to an ME-Identity-Check-Request, at once and from memory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use telco_codec::peer::Capabilities;
 use telco_codec::s13::{CheckOutcome, CheckRequest};
@@ -13,10 +14,13 @@ use crate::Current;
 pub(crate) struct Register {
     pub(crate) us: Identity,
     pub(crate) list: Current,
+    /// Requests taken.
+    pub(crate) asked: Arc<AtomicU64>,
 }
 
 impl Service for Register {
     fn take(&self, request: &Message<'_>, from: &Arc<Capabilities>, reply: Reply) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         match self.answer(request) {
             Ok(answer) => reply.send(answer),
             Err(fault) => {
