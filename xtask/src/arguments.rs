@@ -1,6 +1,6 @@
 //! The command line as a value.
 //!
-//! Parsed by hand: four commands and two options do not pay for a parser crate that
+//! Parsed by hand: five commands and two options do not pay for a parser crate that
 //! would have to be compiled before the first check. No I/O here.
 
 use crate::gate::{self, OnFailure};
@@ -16,6 +16,8 @@ pub(crate) enum Task {
     Test { filters: Vec<String> },
     /// Write the generated documents anew.
     Docs,
+    /// Show the composition at work.
+    Demo,
 }
 
 /// Reads the arguments after the program's name; the error is a sentence for the user.
@@ -29,6 +31,8 @@ pub(crate) fn parse(given: &[String]) -> Result<Task, String> {
         "test" => parse_test(rest),
         "docs" if rest.is_empty() => Ok(Task::Docs),
         "docs" => Err("`docs` takes no arguments".to_owned()),
+        "demo" if rest.is_empty() => Ok(Task::Demo),
+        "demo" => Err("`demo` takes no arguments".to_owned()),
         other => Err(format!("unknown command `{other}`")),
     }
 }
@@ -96,7 +100,7 @@ mod tests {
 
     #[test]
     fn anything_unknown_is_refused() {
-        for line in ["", "chek", "check --fast", "docs now", "test --release"] {
+        for line in ["", "chek", "check --fast", "docs now", "demo 2", "test --release"] {
             assert!(parsed(line).is_err(), "{line:?} was accepted");
         }
     }

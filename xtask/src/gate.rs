@@ -154,6 +154,7 @@ pub(crate) fn help() -> String {
         "cargo xtask check [--keep-going] [--only STEP[,STEP]]   the gate: what CI runs\n\
          cargo xtask test [FILTER...]                            tools, build, tests\n\
          cargo xtask docs                                        write generated documents anew\n\
+         cargo xtask demo                                        the services at work, killed and hung\n\
          cargo xtask help                                        this text\n\nsteps of the gate:\n",
     );
     for step in STEPS {

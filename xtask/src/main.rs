@@ -5,6 +5,7 @@
 //! Ends with 0 when everything passed, 1 when something failed, 2 on a usage error.
 
 mod arguments;
+mod demo;
 mod docs;
 mod edges;
 mod gate;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         }
         Task::Test { filters } => tools::provide(&root).and_then(|_| suite::run(&root, &filters)),
         Task::Docs => docs::regenerate(&root),
+        Task::Demo => demo::run(&root),
     };
     match outcome {
         Ok(_) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! One peer of a trunk: a connection that is opened again whenever it breaks.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const SETTLED: Duration = Duration::from_secs(5);
 /// How long requests under way may take once the line is not wanted any more.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// How long a peer that did not answer in time is passed over.
+const AVOIDED_MS: u64 = 1_000;
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
 /// A peer and the way to it.
@@ -33,6 +35,9 @@ pub(super) struct Line {
     is_wanted: AtomicBool,
     /// Open and not suspected; told by the connection.
     is_trusted: AtomicBool,
+    /// Until when others are preferred, in milliseconds since `began`: it did not answer in time.
+    avoided_until: AtomicU64,
+    began: Instant,
     /// Requests under way.
     under_way: AtomicUsize,
     outbox: Mutex<Option<Outbox>>,
@@ -48,6 +53,8 @@ impl Line {
             address: target.address,
             is_wanted: AtomicBool::new(target.is_wanted),
             is_trusted: AtomicBool::new(false),
+            avoided_until: AtomicU64::new(0),
+            began: Instant::now(),
             under_way: AtomicUsize::new(0),
             outbox: Mutex::default(),
             host: Mutex::default(),
@@ -73,6 +80,20 @@ impl Line {
     /// Says whether requests should go here; whether that is a change.
     pub(super) fn want(&self, is_wanted: bool) -> bool {
         self.is_wanted.swap(is_wanted, Ordering::AcqRel) != is_wanted
+    }
+
+    /// It did not answer in time: for a moment others are preferred, about as long as governance
+    /// needs to notice.
+    pub(super) fn avoid(&self) {
+        self.avoided_until.store(self.age() + AVOIDED_MS, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_avoided(&self) -> bool {
+        self.age() < self.avoided_until.load(Ordering::Relaxed)
+    }
+
+    fn age(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
     }
 
     pub(super) fn under_way(&self) -> usize {

@@ -270,10 +270,10 @@ impl Core {
         let (first, second) = lines.split_at_checked(turn % count)?;
         let usable = second.iter().chain(first).filter(|line| errand.may_take(line));
         let is_new = |line: &&&Arc<Line>| !errand.tried.iter().any(|old| Arc::ptr_eq(old, line));
-        let fresh = usable.clone().filter(|line| is_new(&line)).min_by_key(|line| line.under_way());
+        let rank = |line: &&Arc<Line>| (line.is_avoided(), line.under_way());
+        let fresh = usable.clone().filter(|line| is_new(&line)).min_by_key(rank);
         // The only one there is may be asked again, but for the one that just failed to answer.
-        let again =
-            || usable.filter(|line| !is_last(errand, line)).min_by_key(|line| line.under_way());
+        let again = || usable.filter(|line| !is_last(errand, line)).min_by_key(rank);
         fresh.or_else(again).cloned()
     }
 
@@ -332,6 +332,9 @@ async fn watch_times(core: Arc<Core>, stop: CancellationToken) {
             _ = tick.tick() => (),
         }
         for errand in core.errands.overdue(Instant::now()) {
+            if let Some(line) = errand.tried.last() {
+                line.avoid();
+            }
             core.dispatch(errand);
         }
     }

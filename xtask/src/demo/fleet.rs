@@ -1,0 +1,232 @@
+//! All processes: a manager with the embedded store, two HTTP gateways, two Diameter gateways, two
+//! registers, all on 127.0.0.1.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::child::Child;
+use super::script::wait_until;
+use super::web::Web;
+
+/// How long everything may take to find each other.
+const READY_MAX: Duration = Duration::from_secs(30);
+/// How long a look at a process may take.
+const LOOK_MAX: Duration = Duration::from_millis(500);
+/// The types that registers know; the traffic asks for these.
+const LIST: &str = "35209900* white\n35209901* black\n35209902* grey\n";
+
+/// Which program a pod runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    HttpGateway,
+    DiameterGateway,
+    Register,
+}
+
+impl Kind {
+    /// The service's and the program's name.
+    pub(crate) const fn service(self) -> &'static str {
+        match self {
+            Self::HttpGateway => "http-gw",
+            Self::DiameterGateway => "diam-gw",
+            Self::Register => "eir",
+        }
+    }
+}
+
+/// Where pods serve HTTP, for clients and lookers-on: by name.
+pub(crate) type Places = Arc<Mutex<BTreeMap<String, SocketAddr>>>;
+
+/// The processes.
+pub(crate) struct Fleet {
+    programs: PathBuf,
+    directory: PathBuf,
+    manager_address: SocketAddr,
+    manager: Option<Child>,
+    pods: BTreeMap<String, Child>,
+    pub(crate) places: Places,
+}
+
+impl Fleet {
+    /// Starts all and waits until requests are answered either way.
+    pub(crate) fn start(root: &Path) -> Result<Self> {
+        let target = root.join("target");
+        let directory = target.join("demo");
+        if directory.exists() {
+            std::fs::remove_dir_all(&directory)?;
+        }
+        std::fs::create_dir_all(&directory)?;
+        std::fs::write(directory.join("equipment.list"), LIST)?;
+        // Taken and given back: the manager must come back where it was.
+        let manager_address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut fleet = Self {
+            programs: target.join("debug"),
+            directory,
+            manager_address,
+            manager: None,
+            pods: BTreeMap::new(),
+            places: Places::default(),
+        };
+        fleet.start_manager()?;
+        for (kind, number) in [
+            (Kind::Register, 1),
+            (Kind::Register, 2),
+            (Kind::DiameterGateway, 1),
+            (Kind::DiameterGateway, 2),
+            (Kind::HttpGateway, 1),
+            (Kind::HttpGateway, 2),
+        ] {
+            fleet.start_pod(kind, number)?;
+        }
+        fleet.wait_until_ready()?;
+        Ok(fleet)
+    }
+
+    /// Starts the manager, again where it was and on what it stored.
+    pub(crate) fn start_manager(&mut self) -> Result<()> {
+        let data = self.directory.join("data").display().to_string();
+        let settings = [
+            ("SERVER_HOST", "127.0.0.1"),
+            ("SERVER_PORT", &self.manager_address.port().to_string()),
+            ("STORAGE", "sqlite"),
+            ("DATA_DIR", &data),
+            ("LOG_FORMAT", "json"),
+            ("HEALTH_CHECK_INTERVAL", "1s"),
+            ("HEALTH_CHECK_TIMEOUT", "500ms"),
+            ("HEALTH_CHECK_RETRY", "1"),
+        ];
+        self.manager = Some(self.child("governance-manager", "manager", &settings)?);
+        Ok(())
+    }
+
+    /// Kills the manager.
+    pub(crate) fn kill_manager(&mut self) -> Result<()> {
+        self.manager.take().context("there is no manager")?.kill()
+    }
+
+    /// Starts a pod; a new process is a new registration.
+    pub(crate) fn start_pod(&mut self, kind: Kind, number: u32) -> Result<String> {
+        let service = kind.service();
+        let name = format!("{service}-pod-{number}");
+        let manager = format!("http://{}", self.manager_address);
+        let list = self.directory.join("equipment.list").display().to_string();
+        let settings = [
+            ("HTTP_HOST", "127.0.0.1"),
+            ("HTTP_PORT", "0"),
+            ("DIAMETER_PORT", "0"),
+            ("DIAMETER_WATCHDOG", "6s"),
+            ("POD_NAME", &name),
+            ("GOVERNANCE_MANAGER_URL", &manager),
+            ("HEARTBEAT_INTERVAL", "2s"),
+            ("DRAIN", "2s"),
+            ("LOG_FORMAT", "json"),
+            ("EIR_FILE", &list),
+        ];
+        let child = self.child(service, &name, &settings)?;
+        self.places().insert(name.clone(), child.address("http")?);
+        self.pods.insert(name.clone(), child);
+        Ok(name)
+    }
+
+    /// The process of a pod, taken out of the fleet.
+    pub(crate) fn take(&mut self, name: &str) -> Result<Child> {
+        let child = self.pods.remove(name).with_context(|| format!("there is no {name}"))?;
+        self.places().remove(name);
+        Ok(child)
+    }
+
+    /// The process of a pod.
+    pub(crate) fn pod(&self, name: &str) -> Result<&Child> {
+        self.pods.get(name).with_context(|| format!("there is no {name}"))
+    }
+
+    /// The manager's view of a service: pod and status.
+    pub(crate) fn registry(&self, service: &str) -> Result<Vec<(String, String)>> {
+        registry(self.manager_address, service)
+    }
+
+    /// Where the manager is.
+    pub(crate) fn manager_address(&self) -> SocketAddr {
+        self.manager_address
+    }
+
+    /// What a pod says at a path, as JSON.
+    pub(crate) fn ask(&self, pod: &str, path: &str) -> Result<Value> {
+        let address = self.places().get(pod).copied();
+        ask(address.with_context(|| format!("there is no {pod}"))?, path)
+    }
+
+    /// Ends all, pods first; those that did not end well, or had ended before.
+    pub(crate) fn stop(mut self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let pods: Vec<Child> = std::mem::take(&mut self.pods).into_values().collect();
+        end(pods, &mut faults);
+        end(self.manager.take().into_iter().collect(), &mut faults);
+        faults
+    }
+
+    fn wait_until_ready(&self) -> Result<()> {
+        let mut last = String::new();
+        let is_ready = wait_until(READY_MAX, || {
+            ["http-gw-pod-1", "http-gw-pod-2"].iter().all(|gateway| {
+                ["http", "diameter"].iter().all(|via| {
+                    let path = format!("/imei/35209900000000/status?via={via}");
+                    let answer = self.ask(gateway, &path);
+                    last = format!("{gateway} {via}: {answer:?}");
+                    answer.is_ok_and(|answer| answer.get("status").is_some_and(Value::is_string))
+                })
+            })
+        });
+        ensure!(is_ready, "the fleet is not ready: {last}");
+        Ok(())
+    }
+
+    fn child(&self, program: &str, name: &str, settings: &[(&str, &str)]) -> Result<Child> {
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let log = self.directory.join(format!("{name}.log"));
+        Child::start(&self.programs.join(program), name, &settings.collect(), &log)
+    }
+
+    fn places(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, SocketAddr>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks all to end, then waits for each.
+fn end(mut children: Vec<Child>, faults: &mut Vec<String>) {
+    for child in &mut children {
+        if child.has_ended() {
+            faults.push(format!("{} had ended by itself", child.name));
+        }
+        child.signal(Signal::TERM);
+    }
+    for child in children {
+        let name = child.name.clone();
+        match child.wait() {
+            Ok(status) if status.success() => {}
+            Ok(status) => faults.push(format!("{name} ended with {status}")),
+            Err(fault) => faults.push(format!("{fault:#}")),
+        }
+    }
+}
+
+/// The pods of a service and their status, by name.
+pub(crate) fn registry(manager: SocketAddr, service: &str) -> Result<Vec<(String, String)>> {
+    let body = ask(manager, &format!("/services/{service}"))?;
+    let pods = body.get("pods").and_then(Value::as_array).context("no pods in the answer")?;
+    let text = |pod: &Value, key: &str| pod.get(key).and_then(Value::as_str).map(str::to_owned);
+    Ok(pods.iter().filter_map(|pod| Some((text(pod, "pod_name")?, text(pod, "status")?))).collect())
+}
+
+/// What is said at a path, as JSON.
+pub(crate) fn ask(address: SocketAddr, path: &str) -> Result<Value> {
+    let answer = Web::new(address, LOOK_MAX).get(path)?;
+    Ok(serde_json::from_str(&answer.body)?)
+}
