@@ -1,6 +1,5 @@
 //! Request ids: the caller's if it is sane, else one of ours; on every answer and in every log line.
 
-use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,8 +10,11 @@ pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a caller: it goes into the log and the audit.
 const LENGTH_MAX: usize = 128;
 
-/// Room for the largest of our own: two numbers in hexadecimal and what stands between them.
-const ID_SIZE: usize = 8 + 1 + 16;
+/// Hexadecimal digits of the part that tells processes apart.
+const PREFIX_SIZE: usize = 8;
+/// The same, a hyphen, and ten digits of the count: a trillion requests.
+const ID_SIZE: usize = PREFIX_SIZE + 1 + 10;
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Tells the ids of this process from those of the one before it.
 static PREFIX: OnceLock<u32> = OnceLock::new();
@@ -31,12 +33,20 @@ pub(super) fn of(headers: &HeaderMap) -> HeaderValue {
 pub(super) fn fresh() -> HeaderValue {
     let prefix = PREFIX.get_or_init(|| fastrand::u32(..));
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let mut text = [0; ID_SIZE];
-    let mut rest = &mut text[..];
-    write!(rest, "{prefix:08x}-{number:x}").expect("there is room for both numbers");
-    let unused = rest.len();
-    let id = text.get(..ID_SIZE - unused).unwrap_or_default();
-    HeaderValue::from_bytes(id).expect("hexadecimal digits are ASCII")
+    let mut text = [b'-'; ID_SIZE];
+    let (before, after) = text.split_at_mut(PREFIX_SIZE);
+    write_hex(before, u64::from(*prefix));
+    write_hex(after.get_mut(1..).unwrap_or_default(), number);
+    HeaderValue::from_bytes(&text).expect("hexadecimal digits are ASCII")
+}
+
+/// Fills the room with the last digits of a number. By hand: every answer has such an id.
+fn write_hex(room: &mut [u8], number: u64) {
+    let mut rest = number;
+    for place in room.iter_mut().rev() {
+        *place = HEX.get((rest % 16) as usize).copied().unwrap_or(b'0');
+        rest /= 16;
+    }
 }
 
 fn is_sane(id: &[u8]) -> bool {
