@@ -238,7 +238,8 @@ impl Builder {
         Self { check: Arc::new(check), ..self }
     }
 
-    /// The time between two heartbeats; each comes up to a tenth earlier. Default: 30 s.
+    /// The time between two heartbeats; each comes up to a tenth earlier. After about ten of them the pod
+    /// registers again instead, which changes nothing and shows what was missed. Default: 30 s.
     pub fn heartbeat(self, interval: Duration) -> Self {
         Self { heartbeat: interval, ..self }
     }

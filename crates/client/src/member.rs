@@ -229,7 +229,7 @@ impl Member {
         // The session ends after it has said so.
         let trouble = match standing.wait_for(has_left).await {
             Ok(standing) => standing.trouble.clone(),
-            Err(_) => self.standing().trouble,
+            Err(_) => Some("its task ended before, the log says why".to_owned()),
         };
         trouble.map_or(Ok(()), |trouble| Err(Error::NotUnregistered(trouble)))
     }
