@@ -19,7 +19,7 @@ use fake::{PATIENCE, eventually, gateway, own_ip, phase, seen};
 use governance_client::{Change, Member, Phase, Status};
 use governance_testkit::http::Client;
 use governance_testkit::manager::{ManagerBuilder, ManagerProcess};
-use governance_testkit::postgres::{Cluster, PASSWORD, USER};
+use governance_testkit::postgres::{Cluster, PASSWORD, Shutdown, USER};
 use governance_testkit::proxy::{Fate, Proxy};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -118,19 +118,45 @@ async fn a_manager_that_was_killed_is_registered_with_again_with_its_memory_and_
     assert!(pods(&empty, "http-gw").is_empty());
 }
 
+/// The same with its registry on that server.
+fn on_postgres(cluster: &Cluster) -> ManagerBuilder {
+    builder(own_ip())
+        .set("STORAGE", "postgres")
+        .set("DB_HOST", cluster.address().ip().to_string())
+        .set("DB_PORT", cluster.address().port().to_string())
+        .set("DB_USER", USER)
+        .set("DB_PASSWORD", PASSWORD)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_while_the_database_is_away_is_registered_when_it_is_back() {
+    let mut cluster = Cluster::start().unwrap();
+    let manager = on_postgres(&cluster).set("REQUEST_TIMEOUT", "500ms").start();
+    let member = gateway(&url(&manager)).start().await.unwrap();
+    member.registered().await.unwrap();
+    cluster.stop(Shutdown::Immediate).unwrap();
+    // What is registered already is answered from memory.
+    let before = member.standing().registrations;
+    eventually("identical ones go on", || member.standing().registrations > before).await;
+    member.set_address("localhost").unwrap();
+    phase(&member, Phase::Away).await;
+    let trouble = member.standing().trouble.unwrap();
+    assert!(trouble.contains("503") || trouble.contains("504"), "{trouble}");
+    cluster.start_again().unwrap();
+    phase(&member, Phase::Registered).await;
+    let registered = pods(&manager, "http-gw");
+    let port = member.listens_on().unwrap().port();
+    assert_eq!(registered[0]["health_check_url"], format!("http://localhost:{port}/health"));
+    assert_eq!(registered[0]["registration_id"], json!(member.standing().registration_id));
+    member.shutdown().await.unwrap();
+    assert!(pods(&manager, "http-gw").is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_that_takes_over_is_found() {
     let cluster = Cluster::start().unwrap();
-    let builder = || {
-        builder(own_ip())
-            .set("STORAGE", "postgres")
-            .set("DB_HOST", cluster.address().ip().to_string())
-            .set("DB_PORT", cluster.address().port().to_string())
-            .set("DB_USER", USER)
-            .set("DB_PASSWORD", PASSWORD)
-    };
-    let active = builder().start();
-    let standby = builder().launch();
+    let active = on_postgres(&cluster).start();
+    let standby = on_postgres(&cluster).launch();
     let is_standby = || standby.client().get("/ready").json()["error"] == "not_active";
     eventually("the second is standby", is_standby).await;
     // The standby comes first: it is asked, and says where the active one is.
