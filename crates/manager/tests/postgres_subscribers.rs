@@ -206,3 +206,48 @@ fn a_manager_that_was_stopped_before_it_knew_of_any_standby_says_nothing_more_ei
     await_renewals(&cluster, &new);
     town.assert_one_after_the_other();
 }
+
+#[test]
+fn a_manager_that_was_stopped_asks_no_pod_before_it_knows_that_it_is_active_again() {
+    let cluster = Cluster::start().unwrap();
+    let old = busy(cluster.address()).start();
+    let fleet = Fleet::new().unwrap();
+    let pods: Vec<FakePod> =
+        (0..20).map(|number| fleet.pod(&format!("eir-{number}")).unwrap()).collect();
+    for pod in &pods {
+        register(&mut old.client(), "eir", pod, &[]);
+    }
+    let checks = || pods.iter().map(FakePod::checks).sum::<usize>();
+    // It knows of no standby, so that only an answer of the database tells it of one.
+    old.signal(Signal::STOP);
+    let new = busy(cluster.address()).launch();
+    assert!(until(PATIENCE, || readiness(&new) == Some(200)), "{}", new.log_text());
+    let seen = checks();
+    assert!(until(PATIENCE, || checks() > seen + pods.len()), "the new one checks");
+    let before = epoch(&new);
+    // Now nobody runs, and the lease is the new one's still.
+    new.signal(Signal::STOP);
+    let mut last = None;
+    let is_quiet = until(PATIENCE, || {
+        let now = checks();
+        let is_same = last.replace(now) == Some(now);
+        is_same && !until(std::time::Duration::from_millis(300), || checks() != now)
+    });
+    assert!(is_quiet);
+    let seen = checks();
+    old.signal(Signal::CONT);
+    let is_active = until(PATIENCE, || {
+        // Looked at in this order: who asks must be active a moment later at the latest.
+        let asked = checks();
+        let is_active = readiness(&old) == Some(200) && epoch(&old) > before;
+        assert!(
+            is_active || asked == seen,
+            "it asked {} times while it was not active\n{}",
+            asked - seen,
+            old.log_text()
+        );
+        is_active
+    });
+    assert!(is_active, "{}", old.log_text());
+    assert!(until(PATIENCE, || checks() > seen + pods.len()), "and then it checks again");
+}

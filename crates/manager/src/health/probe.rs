@@ -24,7 +24,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::reason::{Attempt, Reason};
-use crate::connect::{Dialer, Fault, Stream};
+use crate::connect::{Dialer, Fault, OwnFault, OwnFaultKind, Stream};
 
 /// How long and how much is read after the head, so that the pod closes the connection and the
 /// waiting time of the closed socket (TIME-WAIT) is not ours: there are thousands a second.
@@ -48,24 +48,29 @@ pub(super) trait Prober: Send + Sync {
 pub(super) struct NetworkProber {
     dialer: Arc<Dialer>,
     limit: Duration,
+    may_ask: MayAsk,
 }
+
+/// Whether this manager is still the one that checks. Asked again when the connection is there:
+/// the process may have been stopped meanwhile, and a standby have taken over.
+pub(super) type MayAsk = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl NetworkProber {
     /// Each attempt ends within `limit`.
-    pub(super) fn new(dialer: Arc<Dialer>, limit: Duration) -> Self {
-        Self { dialer, limit }
+    pub(super) fn new(dialer: Arc<Dialer>, limit: Duration, may_ask: MayAsk) -> Self {
+        Self { dialer, limit, may_ask }
     }
 }
 
 impl Prober for NetworkProber {
     fn probe(&self, content: &Arc<Content>) -> BoxFuture<'static, Attempt> {
         let (dialer, limit) = (Arc::clone(&self.dialer), self.limit);
-        let content = Arc::clone(content);
-        async move { attempt(&dialer, &content.health_check_url, limit).await }.boxed()
+        let (content, may_ask) = (Arc::clone(content), Arc::clone(&self.may_ask));
+        async move { attempt(&dialer, &content.health_check_url, limit, &may_ask).await }.boxed()
     }
 }
 
-async fn attempt(dialer: &Dialer, url: &str, limit: Duration) -> Attempt {
+async fn attempt(dialer: &Dialer, url: &str, limit: Duration, may_ask: &MayAsk) -> Attempt {
     let deadline = Instant::now() + limit;
     // A row that an earlier manager wrote may hold a URL that today's rules refuse.
     let target = match Target::parse(url, Purpose::HealthCheck) {
@@ -76,6 +81,10 @@ async fn attempt(dialer: &Dialer, url: &str, limit: Duration) -> Attempt {
         Ok(stream) => stream,
         Err(fault) => return fault.into(),
     };
+    if !may_ask() {
+        let detail = "another manager may be the active one now".to_owned();
+        return Attempt::Ours(OwnFault { kind: OwnFaultKind::Stall, detail });
+    }
     if target.scheme == Scheme::Tcp {
         return Attempt::Passed(Reason::Connected);
     }

@@ -55,7 +55,8 @@ impl Health {
         clock: Arc<dyn Clock>,
         dialer: Arc<Dialer>,
     ) -> (Self, HealthTask) {
-        let prober = NetworkProber::new(dialer, config.timeout);
+        let asked = engine.clone();
+        let prober = NetworkProber::new(dialer, config.timeout, Arc::new(move || asked.may_act()));
         Self::with(config, engine, clock, Arc::new(prober), Places::of_this_process())
     }
 

@@ -29,7 +29,7 @@ pub(super) fn dialer(trust: Trust) -> Arc<Dialer> {
 
 /// What an attempt says: passed or not, and why.
 pub(super) async fn ask_with(dialer: Arc<Dialer>, url: &str, limit: Duration) -> (bool, String) {
-    let attempt = NetworkProber::new(dialer, limit).probe(&content(url));
+    let attempt = NetworkProber::new(dialer, limit, Arc::new(|| true)).probe(&content(url));
     let attempt = timeout(LONG * 2, attempt).await.expect("an attempt ends within its time");
     match attempt {
         Attempt::Passed(reason) => (true, reason.to_string()),
