@@ -12,6 +12,7 @@ use governance_store::{AuditEntry, Batch, CommitError, Owner, Store, Tenure, Uui
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::batch::Decisions;
+use super::figures::Figures;
 use super::tenure::{Attempt, STORE_CALL_MAX, attempt};
 
 /// Why the outcome is asked for.
@@ -61,11 +62,19 @@ pub(super) enum Landing {
 }
 
 impl Flight {
-    pub(super) fn commit(store: &Arc<dyn Store>, decisions: Decisions, batch: Arc<Batch>) -> Self {
-        let store = Arc::clone(store);
+    pub(super) fn commit(
+        store: &Arc<dyn Store>,
+        figures: &Arc<Figures>,
+        decisions: Decisions,
+        batch: Arc<Batch>,
+    ) -> Self {
+        let (store, figures) = (Arc::clone(store), Arc::clone(figures));
         let call = async move {
+            let begun = Instant::now();
             let answer = timeout(STORE_CALL_MAX, store.commit(batch)).await;
-            answer.unwrap_or_else(|_| Err(no_answer()))
+            let result = answer.unwrap_or_else(|_| Err(no_answer()));
+            figures.note_commit(begun.elapsed(), &result);
+            result
         };
         Self::Commit(decisions, call.boxed())
     }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::archive::Archive;
+use super::figures::{CommandKind, CommandResult, Figures};
 use super::inbox::{Inbox, Pending, Request, Ticket};
 use super::notes::Notes;
 use super::observation::{Lane, Observation};
@@ -82,6 +83,7 @@ pub struct EngineHandle {
     pub(super) published: Arc<Published>,
     pub(super) post: Arc<Post>,
     pub(super) archive: Archive,
+    pub(super) figures: Arc<Figures>,
 }
 
 impl EngineHandle {
@@ -107,6 +109,11 @@ impl EngineHandle {
         &self.archive
     }
 
+    /// How the engine is doing.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
     /// How many commands wait for the writer.
     pub fn queue_depth(&self) -> usize {
         self.inbox.len()
@@ -114,6 +121,22 @@ impl EngineHandle {
 
     /// Registers a pod. Returns when the change is durable, or at once when nothing changes.
     pub async fn register(
+        &self,
+        command: Register,
+        origin: Origin,
+        deadline: Instant,
+    ) -> Result<Registered, SubmitError> {
+        let registered = self.decide_register(command, origin, deadline).await;
+        let result = match &registered {
+            Ok(Registered { is_changed: true, .. }) => CommandResult::Applied,
+            Ok(Registered { is_changed: false, .. }) => CommandResult::Unchanged,
+            Err(error) => error.into(),
+        };
+        self.figures.note_command(CommandKind::Register, result);
+        registered
+    }
+
+    async fn decide_register(
         &self,
         command: Register,
         origin: Origin,
@@ -136,6 +159,18 @@ impl EngineHandle {
         origin: Origin,
         deadline: Instant,
     ) -> Result<Unregistered, SubmitError> {
+        let unregistered = self.decide_unregister(command, origin, deadline).await;
+        let result = unregistered.as_ref().map_or_else(Into::into, |_| CommandResult::Applied);
+        self.figures.note_command(CommandKind::Unregister, result);
+        unregistered
+    }
+
+    async fn decide_unregister(
+        &self,
+        command: Unregister,
+        origin: Origin,
+        deadline: Instant,
+    ) -> Result<Unregistered, SubmitError> {
         self.check_phase()?;
         let (reply, answer) = oneshot::channel();
         let trace = self.inbox.under_way.begin(&command.key);
@@ -149,7 +184,14 @@ impl EngineHandle {
         let request = Request::Evict { command };
         let (ticket, origin) = (Arc::default(), Origin::default());
         self.inbox
-            .try_push(Pending { request, ticket, origin, deadline: None, _trace: trace })
+            .try_push(Pending {
+                request,
+                ticket,
+                origin,
+                since: Instant::now(),
+                deadline: None,
+                _trace: trace,
+            })
             .is_ok()
     }
 
@@ -207,6 +249,7 @@ impl EngineHandle {
             request,
             ticket: Arc::clone(&ticket),
             origin,
+            since: Instant::now(),
             deadline: Some(deadline),
             _trace: trace,
         };

@@ -33,6 +33,8 @@ pub(super) struct Pending {
     pub(super) request: Request,
     pub(super) ticket: Arc<Ticket>,
     pub(super) origin: Origin,
+    /// When it began to wait.
+    pub(super) since: Instant,
     /// It is not begun after that, also when its caller is gone and cannot withdraw it; none for
     /// what nobody waits for.
     pub(super) deadline: Option<Instant>,

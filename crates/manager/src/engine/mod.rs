@@ -9,6 +9,7 @@
 mod archive;
 mod background;
 mod batch;
+mod figures;
 mod flight;
 mod handle;
 mod health_reader;
@@ -30,6 +31,7 @@ mod writer;
 mod tests;
 
 pub use archive::{Archive, ArchiveError};
+pub use figures::Figures;
 pub use governance_store::{
     AuditAction, AuditPage, AuditPosition, AuditQuery, AuditRecord, AuditResult,
 };
@@ -38,6 +40,6 @@ pub use health_reader::{HealthFigures, HealthHistory, HealthReader, LastFailure,
 pub use observation::Observation;
 pub use observer::{CheckSoon, Event, Observer};
 pub use office::{Engine, EngineSettings};
-pub use readers::{DeliveryReader, DeliveryState};
+pub use readers::{DeliveryFigures, DeliveryReader, DeliveryState};
 pub use snapshot::Snapshot;
 pub use standing::{Phase, Standing, Writes};

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use super::archive::Archive;
+use super::figures::Figures;
 use super::handle::{EngineHandle, SubmitError};
 use super::inbox::Inbox;
 use super::lease::Term;
@@ -50,6 +51,7 @@ pub struct Engine {
     pub(super) notes: Arc<Notes>,
     pub(super) published: Arc<Published>,
     pub(super) post: Arc<Post>,
+    pub(super) figures: Arc<Figures>,
     pub(super) observers: Vec<Arc<dyn Observer>>,
 }
 
@@ -75,6 +77,7 @@ impl Engine {
         let notes = Arc::new(Notes::default());
         let published = Arc::new(Published::empty());
         let post = Arc::new(Post::new(store.describe()));
+        let figures = Arc::new(Figures::default());
         let handle = EngineHandle {
             inbox: Arc::clone(&inbox),
             observations: Arc::clone(&observations),
@@ -82,6 +85,7 @@ impl Engine {
             published: Arc::clone(&published),
             post: Arc::clone(&post),
             archive: Archive::new(Arc::clone(&store)),
+            figures: Arc::clone(&figures),
         };
         let owner = Arc::new(settings.owner.clone());
         let observers = Vec::new();
@@ -95,6 +99,7 @@ impl Engine {
             notes,
             published,
             post,
+            figures,
             observers,
         };
         (engine, handle)

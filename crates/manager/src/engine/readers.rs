@@ -25,6 +25,23 @@ pub struct DeliveryState {
     pub last_error: Option<Arc<str>>,
 }
 
+/// How notifications as a whole are doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryFigures {
+    /// Pods that subscribe to something.
+    pub subscribers: usize,
+    /// Of these, how many should know something and do not.
+    pub behind: usize,
+    /// Of these, how many did not receive the last attempt.
+    pub failing: usize,
+    /// Since when the one that is behind for longest is.
+    pub behind_since: Option<Timestamp>,
+    /// Attempts under way.
+    pub in_flight: usize,
+    /// Attempts by how they ended, since the start.
+    pub attempts: Vec<(&'static str, u64)>,
+}
+
 /// Somebody who knows what subscribers were told. Called by request handlers: it must return at
 /// once.
 pub trait DeliveryReader: Send + Sync {
@@ -33,4 +50,7 @@ pub trait DeliveryReader: Send + Sync {
 
     /// What each subscriber of this service was told of it.
     fn deliveries_of(&self, service: &str) -> Vec<(PodKey, DeliveryState)>;
+
+    /// How notifications as a whole are doing.
+    fn figures(&self) -> DeliveryFigures;
 }

@@ -19,6 +19,7 @@ use tracing::{debug, error, info, warn};
 
 use super::background::{Background, BackgroundEvent};
 use super::batch::{Decided, Decisions, decide};
+use super::figures::{CommandKind, CommandResult, Figures};
 use super::flight::{Flight, Landing, Question};
 use super::handle::{Registered, SubmitError, Unregistered};
 use super::inbox::{Pending, Request};
@@ -149,6 +150,10 @@ impl<'a> Writer<'a> {
         if commands.is_empty() {
             return self.engine.inbox.is_drained().then_some(Exit::Closed);
         }
+        if let Some(oldest) = commands.first() {
+            self.engine.figures.queue_wait.note(oldest.since.elapsed());
+        }
+        self.engine.figures.batch_commands.note_count(commands.len());
         let decisions = decide(
             commands,
             &self.registry,
@@ -161,7 +166,8 @@ impl<'a> Writer<'a> {
         match decisions.batch.clone() {
             Some(batch) => {
                 debug!(commands = decisions.decided.len(), sequence = batch.sequence, "commit");
-                self.flight = Flight::commit(&self.engine.store, decisions, batch);
+                let Engine { store, figures, .. } = self.engine;
+                self.flight = Flight::commit(store, figures, decisions, batch);
             }
             None => self.settle(decisions),
         }
@@ -210,7 +216,7 @@ impl<'a> Writer<'a> {
         let snapshot =
             if events.is_empty() { self.engine.published.load() } else { self.publish() };
         for (pending, verdict, revision) in answers {
-            answer(pending, verdict, revision, &snapshot);
+            answer(&self.engine.figures, pending, verdict, revision, &snapshot);
         }
         self.tell(&snapshot, &events);
     }
@@ -414,6 +420,7 @@ impl<'a> Writer<'a> {
                     info!(pod = %key, from = %before.status, to = %after.status, why = entry.details,
                         "health changed");
                     self.background.soft.note_transition(write_of(after, verdict.at, true), entry);
+                    self.engine.figures.note_transition(after.status);
                     events.push(event(&key, applied, Cow::Owned(reason)));
                 }
                 _ => {
@@ -520,6 +527,7 @@ fn reason(change: &Change, applied: &Applied) -> &'static str {
 
 /// Sends a command its own answer. A caller that is gone needs none.
 fn answer(
+    figures: &Figures,
     pending: Pending,
     verdict: Option<Result<Decision, governance_domain::Rejection>>,
     revision: Option<Revision>,
@@ -547,6 +555,7 @@ fn answer(
             drop(reply.send(Ok(Unregistered { registration_id, revision })));
         }
         Request::Evict { command } => {
+            figures.note_command(CommandKind::Evict, CommandResult::Applied);
             warn!(pod = %command.key, "removed: it failed too many checks in a row");
         }
     }

@@ -13,6 +13,7 @@ mod insight;
 mod json;
 mod link;
 mod list;
+mod metrics;
 mod place;
 mod problem;
 mod query;
@@ -24,6 +25,7 @@ mod server;
 mod services;
 mod stream;
 mod subscribers;
+mod traffic;
 mod unregister;
 mod watch;
 
@@ -48,6 +50,7 @@ pub use router::{App, Peer};
 pub use server::{ServerSettings, serve};
 
 use problem::Problem;
+pub use traffic::Traffic;
 
 /// What handlers need. Shared by all of them, never changed.
 pub struct HttpState {
@@ -73,6 +76,8 @@ pub struct HttpState {
     pub deliveries: Option<Arc<dyn DeliveryReader>>,
     /// The way to a stream of changes, where there is one.
     pub watch: Option<Watch>,
+    /// How many requests were answered how.
+    pub traffic: Arc<Traffic>,
     /// Cancelled when the manager is about to stop: `/ready` says so, all else goes on.
     pub draining: CancellationToken,
 }
@@ -103,6 +108,7 @@ impl HttpState {
             health: None,
             deliveries: None,
             watch: None,
+            traffic: Arc::default(),
             draining,
         }
     }

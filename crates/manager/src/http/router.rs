@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,9 +17,10 @@ use http::{Method, StatusCode};
 use tower::ServiceExt as _;
 
 use super::problem::Problem;
+use super::traffic::Route;
 use super::{
-    HttpState, audit, health, heartbeat, register, request_id, services, subscribers, unregister,
-    watch,
+    HttpState, Traffic, audit, health, heartbeat, metrics, register, request_id, services,
+    subscribers, unregister, watch,
 };
 
 /// Who sent a request; stands in its extensions.
@@ -29,6 +31,7 @@ pub struct Peer(pub SocketAddr);
 #[derive(Clone, Debug)]
 pub struct App {
     router: Router,
+    traffic: Arc<Traffic>,
 }
 
 impl App {
@@ -39,6 +42,7 @@ impl App {
 
     /// All resources, and others beside them.
     pub fn with_routes(state: HttpState, others: Router) -> Self {
+        let traffic = Arc::clone(&state.traffic);
         let ours = Router::new()
             .route(paths::REGISTER, post(register::register))
             .route(paths::UNREGISTER, delete(unregister::unregister))
@@ -50,6 +54,7 @@ impl App {
             .route(paths::WATCH, get(watch::watch))
             .route(paths::AUDIT_LOGS, get(audit::logs))
             .route(paths::AUDIT_LOG, get(audit::log_by_id))
+            .route(paths::METRICS, get(metrics::metrics))
             .route(paths::HEALTH, get(health::health))
             .route(paths::READY, get(health::ready))
             .route(paths::VERSION, get(health::version))
@@ -58,11 +63,12 @@ impl App {
             .merge(others)
             .method_not_allowed_fallback(async || StatusCode::METHOD_NOT_ALLOWED)
             .fallback(async || StatusCode::NOT_FOUND);
-        Self { router }
+        Self { router, traffic }
     }
 
     /// Answers one request. Never fails: what goes wrong is an answer, too.
     pub async fn answer(&self, mut request: Request<Body>) -> Response {
+        let (begun, route) = (Instant::now(), Route::of(request.uri().path()));
         let id = request_id::of(request.headers());
         let is_head = request.method() == Method::HEAD;
         if *request.method() != Method::GET {
@@ -87,6 +93,7 @@ impl App {
             response = problem.write(response, id, is_head);
         }
         response.headers_mut().insert(request_id::HEADER, id);
+        self.traffic.note(route, response.status(), begun.elapsed());
         response
     }
 }

@@ -15,18 +15,22 @@ use governance_domain::{NoticeKind, Pod, PodKey, ProviderFilter, ServiceName, Ti
 use tokio::time::Instant;
 
 use super::body;
-use super::courier::{Failure, Parcel};
+use super::courier::{Failure, Fault, Parcel};
 use super::limits::Limits;
 use super::list::Lists;
 use super::mailbox::{Mail, News, Turn};
 use super::reconcile::{self, Pace};
 use super::slots::{Share, Slots};
 use super::subscriber::{Flight, Next, Repeat, Subscriber};
-use crate::engine::{DeliveryState, Snapshot};
+use crate::engine::{DeliveryFigures, DeliveryState, Snapshot};
 
 /// How long a pod that registered is told nothing: its answer is written by then. What changes
 /// meanwhile is sent afterwards, as one.
 const ANSWER_HOLD: Duration = Duration::from_millis(250);
+
+/// How attempts end, in the words of the metrics.
+const ENDINGS: [&str; 6] =
+    ["received", "refused", "overloaded", "unreachable", "timed_out", "given_up"];
 
 /// A delivery to be made.
 #[derive(Debug)]
@@ -56,6 +60,8 @@ pub(super) struct Dispatch {
     stopped: Vec<u64>,
     /// Requests of the reconciliation since its last entry in the audit.
     repeated: u64,
+    /// Attempts by how they ended, in the order of [`ENDINGS`].
+    attempts: [u64; ENDINGS.len()],
 }
 
 impl Dispatch {
@@ -73,6 +79,7 @@ impl Dispatch {
             last_ticket: 0,
             stopped: Vec::new(),
             repeated: 0,
+            attempts: [0; ENDINGS.len()],
         }
     }
 
@@ -323,6 +330,19 @@ impl Dispatch {
         now: Instant,
         at: Timestamp,
     ) {
+        let ending = match &result {
+            Some(Ok(())) => 0,
+            Some(Err(failure)) => match failure.fault {
+                Fault::Refused => 1,
+                Fault::Overloaded => 2,
+                Fault::Unreachable => 3,
+                Fault::TimedOut => 4,
+            },
+            None => 5,
+        };
+        if let Some(count) = self.attempts.get_mut(ending) {
+            *count += 1;
+        }
         let Some(key) = self.slots.end(ticket) else { return };
         if let Some(subscriber) = self.subscribers.get_mut(&key)
             && subscriber.flight.is_some_and(|flight| flight.ticket == ticket)
@@ -365,6 +385,21 @@ impl Dispatch {
 
     pub(super) fn deliveries(&self, key: &PodKey) -> Vec<DeliveryState> {
         self.subscribers.get(key).map(|known| known.report().collect()).unwrap_or_default()
+    }
+
+    /// How it goes as a whole. Looks at every subscriber.
+    pub(super) fn figures(&self) -> DeliveryFigures {
+        let attempts = ENDINGS.into_iter().zip(self.attempts).collect();
+        let (subscribers, in_flight) = (self.subscribers.len(), self.slots.len());
+        let mut figures =
+            DeliveryFigures { subscribers, in_flight, attempts, ..DeliveryFigures::default() };
+        for subscriber in self.subscribers.values() {
+            let since = subscriber.behind_since();
+            figures.behind += usize::from(since.is_some());
+            figures.failing += usize::from(subscriber.is_failing());
+            figures.behind_since = figures.behind_since.into_iter().chain(since).min();
+        }
+        figures
     }
 
     pub(super) fn deliveries_of(&self, service: &str) -> Vec<(PodKey, DeliveryState)> {

@@ -206,6 +206,16 @@ impl Subscriber {
         !self.is_ill() && !self.is_suspect() && failures.max().unwrap_or(0) == 0
     }
 
+    /// Since when there is something that it should know and does not.
+    pub(super) fn behind_since(&self) -> Option<Timestamp> {
+        self.accounts.iter().filter_map(|account| account.behind_since).min()
+    }
+
+    /// Whether an attempt failed that none after it made good.
+    pub(super) fn is_failing(&self) -> bool {
+        self.accounts.iter().any(|account| account.failing_since.is_some())
+    }
+
     /// The state is sent again, unless that is on its way; returns how many services.
     pub(super) fn repeat(&mut self, what: Repeat, at: Timestamp) -> usize {
         let in_flight = self.flight.map(|flight| flight.account);

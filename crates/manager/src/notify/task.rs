@@ -18,7 +18,7 @@ use super::courier::{Courier, Failure, Parcel};
 use super::dispatch::Dispatch;
 use super::mailbox::Mailbox;
 use crate::clock::Clock;
-use crate::engine::{DeliveryReader, DeliveryState};
+use crate::engine::{DeliveryFigures, DeliveryReader, DeliveryState};
 
 /// How long what is owed may still be sent once the manager ends.
 const FAREWELL_MAX: Duration = Duration::from_secs(10);
@@ -251,5 +251,9 @@ impl DeliveryReader for Reader {
 
     fn deliveries_of(&self, service: &str) -> Vec<(PodKey, DeliveryState)> {
         lock(&self.0).deliveries_of(service)
+    }
+
+    fn figures(&self) -> DeliveryFigures {
+        lock(&self.0).figures()
     }
 }

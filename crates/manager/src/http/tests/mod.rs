@@ -3,6 +3,7 @@
 
 mod audit;
 mod errors;
+mod metrics;
 mod reads;
 mod registering;
 mod server;
