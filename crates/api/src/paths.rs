@@ -20,12 +20,14 @@ pub const HEALTH: &str = "/health";
 pub const READY: &str = "/ready";
 /// `GET`: how it is doing, for Prometheus.
 pub const METRICS: &str = "/metrics";
-/// `GET`: where healthy pods are, for Prometheus' service discovery over HTTP.
+/// `GET`: where the pods are, for Prometheus' service discovery over HTTP.
 pub const SD_PROMETHEUS: &str = "/sd/prometheus";
 /// `GET`: this interface as an `OpenAPI` document.
 pub const OPENAPI: &str = "/openapi.json";
 /// `GET`: the same as a page for people.
 pub const DOCS: &str = "/docs";
+/// `GET` and `PUT`: how much is logged; on the manager's own machine alone.
+pub const LOG_LEVEL: &str = "/admin/log-level";
 /// `GET`: which program it is.
 pub const VERSION: &str = "/version";
 /// `GET`: what happens, as Server-Sent Events.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use governance_manager::config::{self, Config, Invocation};
+use governance_manager::config::{self, Config, EffectiveText, Invocation};
 use governance_manager::{start, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         },
-        Ok(Invocation::Run(config)) => match run(*config) {
+        Ok(Invocation::Run(config, text)) => match run(*config, &text) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(&error);
@@ -36,8 +36,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config) -> anyhow::Result<()> {
+fn run(config: Config, text: &EffectiveText) -> anyhow::Result<()> {
     telemetry::logging::start(&config.log)?;
+    info!(chosen = text.chosen, all = text.all, "effective configuration");
     for warning in &config.warnings {
         warn!("{warning}");
     }

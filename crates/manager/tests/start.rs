@@ -241,3 +241,29 @@ fn the_storage_that_was_chosen_once_is_used_again() {
     assert_eq!(line["kind"], "sqlite");
     assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("STORAGE")), "{line}");
 }
+
+#[test]
+fn the_configuration_is_logged_and_how_much_is_logged_can_be_changed() {
+    let manager = manager().set("DB_PASSWORD", "hunter2").set("STORAGE", "sqlite").start();
+    let line = manager.wait_for_log(|line| line["message"] == "effective configuration");
+    let chosen = line["chosen"].as_str().unwrap();
+    assert!(chosen.contains("DB_PASSWORD=(hidden) (environment)"), "{chosen}");
+    assert!(line["all"].as_str().unwrap().contains("HEALTH_CHECK_INTERVAL="), "{line}");
+    let mut client = manager.client();
+    let before = client.get("/admin/log-level").json();
+    let is_debug = |line: &Value| line["level"] == "DEBUG" && line["message"] == "commit";
+    client.post("/register", &registration("a"));
+    let mut set = |level: &str| {
+        let body = json!({ "level": level }).to_string();
+        client.call("PUT", "/admin/log-level", Some(body.as_bytes())).unwrap()
+    };
+    let refused = set("loud");
+    assert_eq!((refused.status, &refused.json()["error"]), (400, &json!("invalid_request")));
+    let answer = set("Debug");
+    assert_eq!((answer.status, answer.json()), (200, json!({"level": "debug"})), "{before}");
+    let mut client = manager.client();
+    client.post("/register", &registration("b"));
+    manager.wait_for_log(is_debug);
+    assert_eq!(client.get("/admin/log-level").json()["level"], "debug");
+    assert!(!manager.log_text().contains("hunter2"));
+}

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::setting::Secrecy;
+use super::setting::{Described, Secrecy};
 use super::source::{CONFIG_FILE, Effective, Origin, Reader};
 use super::table;
 
@@ -32,6 +32,31 @@ pub(super) fn text(reader: &Reader<'_>) -> String {
         }
     }
     text
+}
+
+/// The effective configuration in words for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectiveText {
+    /// Every setting with its value.
+    pub all: String,
+    /// Those that are not a default, with where they come from.
+    pub chosen: String,
+}
+
+/// The same for the log: names and values, in the order of the table.
+pub(super) fn line(reader: &Reader<'_>) -> EffectiveText {
+    let (mut all, mut chosen) = (Vec::new(), Vec::new());
+    for card in table::settings().map(Described::card) {
+        let found = reader.effective.iter().find(|line| line.card.name == card.name);
+        let Some(Effective { shown, origin, .. }) = found else { continue };
+        let shown = if card.secrecy == Secrecy::Secret { "(hidden)" } else { shown };
+        let assignment = format!("{}={}", card.name, one_line(shown));
+        if *origin != Origin::Default {
+            chosen.push(format!("{assignment} ({})", one_line(&origin.to_string())));
+        }
+        all.push(assignment);
+    }
+    EffectiveText { all: all.join(" "), chosen: chosen.join(", ") }
 }
 
 fn assignment(line: &Effective) -> String {

@@ -73,6 +73,14 @@ fn parse_directive(item: &str) -> Result<String, Reason> {
     }
 }
 
+/// A level in the words of `LOG_LEVEL`, normalised.
+///
+/// # Errors
+/// Why it is none.
+pub fn parse_log_level(text: &str) -> Result<String, String> {
+    parse_level(text).map_err(|why| why.unwrap_or_else(|| format!("{text:?} is not a level")))
+}
+
 impl Log {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         Self { level: reader.read(&LOG_LEVEL), format: reader.read(&LOG_FORMAT) }

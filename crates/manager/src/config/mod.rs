@@ -32,11 +32,12 @@ mod tests;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+pub use check::EffectiveText;
 pub use database::{Database, Secret, SslMode};
 pub use engine::Engine;
 pub use fault::{ConfigError, Fault};
 pub use health::Health;
-pub use logging::{Log, LogFormat};
+pub use logging::{Log, LogFormat, parse_log_level};
 pub use notification::{Notification, UnhealthyPods};
 pub use server::Server;
 pub use source::Origin;
@@ -96,8 +97,9 @@ impl Config {
 /// What a command line and an environment ask the process to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invocation {
-    /// Start the manager.
-    Run(Box<Config>),
+    /// Start the manager. With the configuration comes its text for the log, secrets hidden: all
+    /// of it, and what is not a default.
+    Run(Box<Config>, EffectiveText),
     /// Print this to stdout and exit 0.
     Print(String),
 }
@@ -124,7 +126,7 @@ pub fn invocation(
     if is_check {
         return Ok(Invocation::Print(check::text(&reader)));
     }
-    Ok(Invocation::Run(Box::new(config)))
+    Ok(Invocation::Run(Box::new(config), check::line(&reader)))
 }
 
 fn in_table_order(mut faults: Vec<Fault>) -> Vec<Fault> {

@@ -4,9 +4,11 @@
 //! each resource has a file. Handlers parse, ask the engine and write the answer; no rule of the
 //! registry is here. Reads are answered from the published snapshot and never wait.
 
+mod admin;
 mod audit;
 mod bind;
 mod body;
+mod discovery;
 mod health;
 mod heartbeat;
 mod insight;

@@ -19,8 +19,8 @@ use tower::ServiceExt as _;
 use super::problem::Problem;
 use super::traffic::Route;
 use super::{
-    HttpState, Traffic, audit, health, heartbeat, metrics, register, request_id, services,
-    subscribers, unregister, watch,
+    HttpState, Traffic, admin, audit, discovery, health, heartbeat, metrics, register, request_id,
+    services, subscribers, unregister, watch,
 };
 
 /// Who sent a request; stands in its extensions.
@@ -54,6 +54,8 @@ impl App {
             .route(paths::WATCH, get(watch::watch))
             .route(paths::AUDIT_LOGS, get(audit::logs))
             .route(paths::AUDIT_LOG, get(audit::log_by_id))
+            .route(paths::SD_PROMETHEUS, get(discovery::prometheus))
+            .route(paths::LOG_LEVEL, get(admin::log_level).put(admin::set_log_level))
             .route(paths::METRICS, get(metrics::metrics))
             .route(paths::HEALTH, get(health::health))
             .route(paths::READY, get(health::ready))

@@ -265,8 +265,9 @@ async fn converse(
     let service = service_fn(|request: http::Request<Incoming>| {
         let busy = link.begin(request.version() == http::Version::HTTP_2);
         let mut request = request.map(Body::new);
-        if request.method() != http::Method::GET {
-            request.extensions_mut().insert(Peer(peer)); // for the audit, which keeps no reads
+        // For the audit, which keeps no reads, and for what only this machine may ask.
+        if request.method() != http::Method::GET || request.uri().path().starts_with("/admin/") {
+            request.extensions_mut().insert(Peer(peer));
         }
         let app = app.clone();
         async move {

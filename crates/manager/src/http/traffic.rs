@@ -10,7 +10,7 @@ use http::StatusCode;
 use crate::telemetry::histogram::Histogram;
 
 /// Routes that are counted apart, in the words of the documentation.
-const ROUTES: [&str; 18] = [
+const ROUTES: [&str; 19] = [
     paths::REGISTER,
     paths::UNREGISTER,
     paths::HEARTBEAT,
@@ -28,6 +28,7 @@ const ROUTES: [&str; 18] = [
     paths::SD_PROMETHEUS,
     paths::OPENAPI,
     paths::DOCS,
+    paths::LOG_LEVEL,
     "other",
 ];
 /// Statuses that are counted apart.

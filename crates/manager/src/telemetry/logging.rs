@@ -1,10 +1,42 @@
-//! The log: one line per event on standard error, as text for people or JSON for machines.
+//! The log: one line per event on standard error, as text for people or JSON for machines; and how
+//! much of it, which can be changed while the process runs.
 
+use std::fmt;
 use std::io::IsTerminal;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{self, Log, LogFormat};
+
+/// The level of this process, once logging was started: the log is one per process.
+static LEVEL: OnceLock<Level> = OnceLock::new();
+
+type Reload = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// How much is logged.
+struct Level {
+    /// In the words of `LOG_LEVEL`.
+    text: Mutex<String>,
+    reload: Reload,
+}
+
+impl fmt::Debug for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Level").field("text", &self.text).finish_non_exhaustive()
+    }
+}
+
+/// Why the level was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LevelError {
+    /// It is none.
+    #[error("{0}")]
+    Invalid(String),
+    /// This process does not log through [`start`].
+    #[error("the log of this process cannot be changed")]
+    NotStarted,
+}
 
 /// Starts logging for the whole process.
 ///
@@ -16,12 +48,45 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false);
-    let started = match log.format {
+    let (started, reload): (_, Reload) = match log.format {
         LogFormat::Text => {
             let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            builder.with_ansi(colour).try_init()
+            let builder = builder.with_ansi(colour).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let reload = move |filter| handle.reload(filter).map_err(|fault| fault.to_string());
+            (builder.try_init(), Box::new(reload))
         }
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_current_span(false);
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            let reload = move |filter| handle.reload(filter).map_err(|fault| fault.to_string());
+            (builder.try_init(), Box::new(reload))
+        }
     };
-    started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+    started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
+    let _ = LEVEL.set(Level { text: Mutex::new(log.level.clone()), reload });
+    Ok(())
+}
+
+/// How much is logged now, in the words of `LOG_LEVEL`; none before the start.
+pub fn level() -> Option<String> {
+    let level = LEVEL.get()?;
+    Some(level.text.lock().unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+/// Changes how much is logged, from the next line on.
+///
+/// # Errors
+/// When the text is no level.
+pub fn set_level(text: &str) -> Result<String, LevelError> {
+    let text = config::parse_log_level(text).map_err(LevelError::Invalid)?;
+    let filter =
+        EnvFilter::try_new(&text).map_err(|fault| LevelError::Invalid(fault.to_string()))?;
+    let level = LEVEL.get().ok_or(LevelError::NotStarted)?;
+    // Held over both, so that what is shown is what is in force.
+    let mut shown = level.text.lock().unwrap_or_else(PoisonError::into_inner);
+    (level.reload)(filter).map_err(LevelError::Invalid)?;
+    shown.clone_from(&text);
+    Ok(text)
 }

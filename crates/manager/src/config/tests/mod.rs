@@ -16,7 +16,7 @@ fn invoke(args: &[&str], env: &[(&str, &str)]) -> Result<Invocation, ConfigError
 
 fn config(args: &[&str], env: &[(&str, &str)]) -> Config {
     match invoke(args, env) {
-        Ok(Invocation::Run(config)) => *config,
+        Ok(Invocation::Run(config, _)) => *config,
         other => panic!("not a configuration: {other:?}"),
     }
 }

@@ -44,6 +44,26 @@ fn check_config_shows_each_value_with_its_origin_and_hides_secrets() {
 }
 
 #[test]
+fn the_log_gets_every_setting_and_no_secret() {
+    let (_dir, path) = file("server:\n  host: '::1'\n");
+    let env = [("CONFIG_FILE", path.as_str()), ("DB_PASSWORD", "hunter2")];
+    let Ok(Invocation::Run(_, text)) = invoke(&["--log-level", "DEBUG"], &env) else {
+        panic!("it starts")
+    };
+    for card in table::settings().map(setting::Described::card) {
+        assert!(text.all.contains(&format!("{}=", card.name)), "{} in {}", card.name, text.all);
+    }
+    let file = format!("SERVER_HOST=::1 ({path} line 2)");
+    for part in [&*file, "DB_PASSWORD=(hidden) (environment)", "LOG_LEVEL=debug (flag)"] {
+        assert!(text.chosen.contains(part), "{part} in {}", text.chosen);
+    }
+    assert!(!text.chosen.contains("SERVER_PORT"), "a default");
+    for text in [text.all, text.chosen] {
+        assert!(!text.contains("hunter2") && !text.contains('\n'), "{text}");
+    }
+}
+
+#[test]
 fn check_config_names_the_file_a_password_came_from() {
     let (_dir, path) = file("hunter2");
     let text = printed(&["--check-config"], &[("DB_PASSWORD_FILE", &path)]);
