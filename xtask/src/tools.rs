@@ -26,6 +26,16 @@ struct Tool {
 const TOOLS: &[Tool] = &[
     Tool { name: "sqlite3", package: "sqlite3", find: || process::which("sqlite3") },
     Tool { name: "initdb (PostgreSQL server)", package: "postgresql", find: initdb },
+    Tool {
+        name: "freeDiameterd",
+        package: "freediameterd",
+        find: || process::which("freeDiameterd"),
+    },
+    Tool {
+        name: "acl_wl.fdx (freeDiameter's extensions)",
+        package: "freediameter-extensions",
+        find: extensions,
+    },
     Tool { name: "tshark", package: "tshark", find: || process::which("tshark") },
 ];
 
@@ -58,6 +68,11 @@ fn initdb() -> Option<PathBuf> {
             .filter_map(|entry| Some(entry.ok()?.path().join("bin/initdb")))
             .find(|file| file.is_file())
     })
+}
+
+/// Where Debian keeps them.
+fn extensions() -> Option<PathBuf> {
+    Some(PathBuf::from("/usr/lib/freeDiameter/acl_wl.fdx")).filter(|file| file.is_file())
 }
 
 /// rustfmt and clippy come with most toolchains, but not with the minimal profile.
