@@ -340,3 +340,29 @@ async fn a_message_of_an_impossible_length_ends_the_connection() {
     stream.write_all(&[1, 0xff, 0xff, 0xff]).await.unwrap();
     assert_eq!(read_frame(&mut stream).await, None);
 }
+
+#[tokio::test]
+async fn a_peer_that_asks_and_never_reads_is_cut_off() {
+    let pod = Pod::start("a").await;
+    let mut stream = introduced(&pod).await;
+    let flood = question().repeat(200);
+    let flooding = async {
+        // More answers than any buffer between us holds; ends when the other side has had enough.
+        while stream.write_all(&flood).await.is_ok() {}
+    };
+    tokio::time::timeout(PATIENCE, flooding).await.expect("it is cut off");
+}
+
+#[tokio::test]
+async fn too_much_under_way_is_said_at_once() {
+    let pod = Pod::start("a").await;
+    pod.register.hangs.store(true, Ordering::SeqCst);
+    let settings =
+        TrunkSettings { under_way_max: 1, attempt_max: PATIENCE, ..TrunkSettings::default() };
+    let trunk = Trunk::new(node("gw.example.net", Duration::from_secs(30)), settings);
+    trunk.aim(&[pod.target(true)]);
+    until("one peer", || trunk.usable() == 1).await;
+    let frame = question();
+    trunk.send(&Message::parse(&frame).unwrap(), Route::default(), |_| ());
+    assert_eq!(ask(&trunk).await, Err(Undelivered::Busy));
+}

@@ -5,6 +5,7 @@
 //! that lets it fill up is cut off.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use telco_codec::peer::{
@@ -20,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::watchdog::{Order, Watchdog};
-use super::{CHUNK, FAREWELL_MAX, Node, OUTBOX_MAX, WRITE_MAX};
+use super::{CHUNK, FAREWELL_MAX, Node, OUTBOX_BYTES, OUTBOX_MAX, WRITE_MAX};
 
 /// Written together, at most.
 const BATCH: usize = 32 * 1024;
@@ -34,13 +35,13 @@ pub trait Service: Send + Sync + 'static {
 
 /// The way back to the peer that asked.
 #[derive(Clone, Debug)]
-pub struct Reply(mpsc::Sender<Vec<u8>>);
+pub struct Reply(Outbox);
 
 impl Reply {
     /// Sends an answer, unless the peer is gone or does not read.
     pub fn send(&self, answer: Vec<u8>) {
-        if self.0.try_send(answer).is_err() {
-            tracing::debug!("an answer finds its peer gone");
+        if !self.0.send(answer) {
+            tracing::debug!("an answer finds its peer gone, or not reading");
         }
     }
 }
@@ -57,23 +58,54 @@ pub(super) trait Owner: Send + Sync {
 
 /// The sending end of a connection.
 #[derive(Clone, Debug)]
-pub(super) struct Outbox(mpsc::Sender<Vec<u8>>);
+pub(super) struct Outbox {
+    queue: mpsc::Sender<Vec<u8>>,
+    /// Bytes that wait.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// The other end of an outbox.
+#[derive(Debug)]
+pub(super) struct Queue {
+    frames: mpsc::Receiver<Vec<u8>>,
+    waiting: Arc<AtomicUsize>,
+}
 
 impl Outbox {
     /// False if the connection is gone or the peer does not read.
     pub(super) fn send(&self, frame: Vec<u8>) -> bool {
-        self.0.try_send(frame).is_ok()
+        let length = frame.len();
+        let waiting = self.waiting.fetch_add(length, Ordering::Relaxed);
+        let is_taken = waiting + length <= OUTBOX_BYTES && self.queue.try_send(frame).is_ok();
+        if !is_taken {
+            self.waiting.fetch_sub(length, Ordering::Relaxed);
+        }
+        is_taken
     }
 
     pub(super) fn reply(&self) -> Reply {
-        Reply(self.0.clone())
+        Reply(self.clone())
+    }
+}
+
+impl Queue {
+    /// What waits, as far as it is written together; none when nobody writes any more.
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        let mut bytes = self.frames.recv().await?;
+        while bytes.len() < BATCH {
+            let Ok(more) = self.frames.try_recv() else { break };
+            bytes.extend(more);
+        }
+        self.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
+        Some(bytes)
     }
 }
 
 /// The outbox of a connection and its other end.
-pub(super) fn outbox() -> (Outbox, mpsc::Receiver<Vec<u8>>) {
-    let (tx, rx) = mpsc::channel(OUTBOX_MAX);
-    (Outbox(tx), rx)
+pub(super) fn outbox() -> (Outbox, Queue) {
+    let (tx, frames) = mpsc::channel(OUTBOX_MAX);
+    let waiting = Arc::<AtomicUsize>::default();
+    (Outbox { queue: tx, waiting: Arc::clone(&waiting) }, Queue { frames, waiting })
 }
 
 /// An open connection.
@@ -89,11 +121,7 @@ pub(super) struct Connection<'a> {
 
 impl Connection<'_> {
     /// Runs until either side ends it; why. When `stop` is cancelled, says farewell first.
-    pub(super) async fn run(
-        self,
-        queue: mpsc::Receiver<Vec<u8>>,
-        stop: &CancellationToken,
-    ) -> &'static str {
+    pub(super) async fn run(self, queue: Queue, stop: &CancellationToken) -> &'static str {
         // Answers are written whole; waiting for more only delays them.
         let _ = self.stream.set_nodelay(true);
         let (from, to) = self.stream.into_split();
@@ -114,12 +142,8 @@ impl Connection<'_> {
 }
 
 /// Writes what is in the outbox; ends when the connection does.
-async fn write(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) -> &'static str {
-    while let Some(mut bytes) = queue.recv().await {
-        while bytes.len() < BATCH {
-            let Ok(more) = queue.try_recv() else { break };
-            bytes.extend(more);
-        }
+async fn write(mut to: OwnedWriteHalf, mut queue: Queue) -> &'static str {
+    while let Some(bytes) = queue.next().await {
         match timeout(WRITE_MAX, to.write_all(&bytes)).await {
             Ok(Ok(())) => (),
             Ok(Err(_)) => return "the connection broke",

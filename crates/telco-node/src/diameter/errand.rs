@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use telco_codec::{Flags, Header};
 use tokio::time::Instant;
 
+use super::UNDER_WAY_BYTES;
 use super::line::Line;
 
 /// Why a request came to nothing.
@@ -64,19 +65,34 @@ impl Errand {
 #[derive(Default)]
 pub(super) struct Errands(Mutex<Table>);
 
-#[derive(Default)]
 struct Table {
     /// By our hop-by-hop identifier.
     errands: HashMap<u32, Errand>,
     /// When each attempt is given up. All attempts are given the same time, so this is in order;
     /// entries of what ended before are skipped.
     due: VecDeque<(Instant, u32)>,
+    /// All frames together.
+    bytes: usize,
     next: u32,
+}
+
+impl Default for Table {
+    /// Identifiers begin anywhere, so that those of a process before are not met again.
+    fn default() -> Self {
+        let next = fastrand::u32(..);
+        Self { errands: HashMap::new(), due: VecDeque::new(), bytes: 0, next }
+    }
 }
 
 impl Errands {
     pub(super) fn len(&self) -> usize {
         self.table().errands.len()
+    }
+
+    /// Whether one more is too many.
+    pub(super) fn is_full(&self, count_max: usize) -> bool {
+        let table = self.table();
+        table.errands.len() >= count_max || table.bytes >= UNDER_WAY_BYTES
     }
 
     /// Puts an errand in under a new identifier and gives the frame for it.
@@ -92,6 +108,7 @@ impl Errands {
         if let Some(line) = errand.tried.last() {
             line.began();
         }
+        table.bytes += errand.frame.len();
         table.errands.insert(id, errand);
         table.due.push_back((due, id));
         (id, frame)
@@ -139,6 +156,7 @@ impl Errands {
 impl Table {
     fn take(&mut self, id: u32) -> Option<Errand> {
         let errand = self.errands.remove(&id)?;
+        self.bytes -= errand.frame.len();
         if let Some(line) = errand.tried.last() {
             line.ended();
         }

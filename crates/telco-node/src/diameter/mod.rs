@@ -38,8 +38,11 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// How long a write may take, and how long a farewell is waited for.
 const WRITE_MAX: Duration = Duration::from_secs(5);
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
-/// Frames that wait to be written on one connection.
+/// Frames, and bytes, that wait to be written on one connection.
 const OUTBOX_MAX: usize = 4_096;
+const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of requests under way in one trunk.
+const UNDER_WAY_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes read at once.
 const CHUNK: usize = 16 * 1024;
 

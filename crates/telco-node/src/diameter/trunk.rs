@@ -149,7 +149,7 @@ impl Trunk {
         let Ok(frame) = request.forwarded(&header, route.record) else {
             return self.core.give_up(done, Undelivered::TooLong);
         };
-        if self.core.errands.len() >= self.core.settings.under_way_max {
+        if self.core.errands.is_full(self.core.settings.under_way_max) {
             return self.core.give_up(done, Undelivered::Busy);
         }
         let deadline = Instant::now() + self.core.settings.total_max;
