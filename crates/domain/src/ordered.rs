@@ -55,8 +55,7 @@ impl<V: Keyed> OrderedSet<V> {
         Q: Ord + ?Sized,
     {
         let chunk = self.chunks.get(self.chunk_for(key))?;
-        let position = chunk.binary_search_by(|entry| entry.key().borrow().cmp(key)).ok()?;
-        chunk.get(position)
+        chunk.get(position(chunk, key)?)
     }
 
     /// The first entry with a key of at least `key`, and all after it, in order.
@@ -80,28 +79,27 @@ impl<V: Keyed> OrderedSet<V> {
 
     /// Puts an entry in the place of the one with its key, which is returned.
     pub fn insert(&mut self, entry: V) -> Option<V> {
-        let position = self.chunk_for(entry.key());
+        let at = self.chunk_for(entry.key());
         let chunks = Arc::make_mut(&mut self.chunks);
-        let Some(chunk) = chunks.get_mut(position) else {
+        let Some(chunk) = chunks.get_mut(at) else {
             chunks.push(Arc::new(vec![entry]));
             self.len += 1;
             return None;
         };
         let chunk = Arc::make_mut(chunk);
-        match chunk.binary_search_by(|other| other.key().cmp(entry.key())) {
-            Ok(found) => chunk.get_mut(found).map(|place| std::mem::replace(place, entry)),
-            Err(gap) => {
-                // Grows by what is needed: most sets are a handful of pods, for ever.
-                chunk.reserve_exact(1);
-                chunk.insert(gap, entry);
-                self.len += 1;
-                if chunk.len() > CHUNK_MAX {
-                    let upper = chunk.split_off(CHUNK_MAX / 2);
-                    chunks.insert(position + 1, Arc::new(upper));
-                }
-                None
-            }
+        if let Some(found) = position(chunk, entry.key()) {
+            return chunk.get_mut(found).map(|place| std::mem::replace(place, entry));
         }
+        let gap = chunk.partition_point(|other| other.key() < entry.key());
+        // Grows by what is needed: most sets are a handful of pods, for ever.
+        chunk.reserve_exact(1);
+        chunk.insert(gap, entry);
+        self.len += 1;
+        if chunk.len() > CHUNK_MAX {
+            let upper = chunk.split_off(CHUNK_MAX / 2);
+            chunks.insert(at + 1, Arc::new(upper));
+        }
+        None
     }
 
     /// Takes the entry with this key out.
@@ -111,16 +109,15 @@ impl<V: Keyed> OrderedSet<V> {
         Q: Ord + ?Sized,
     {
         self.get(key)?; // an absent key must not copy anything
-        let position = self.chunk_for(key);
+        let at = self.chunk_for(key);
         let chunks = Arc::make_mut(&mut self.chunks);
-        let chunk = Arc::make_mut(chunks.get_mut(position)?);
-        let found = chunk.binary_search_by(|entry| entry.key().borrow().cmp(key)).ok()?;
-        let entry = chunk.remove(found);
+        let chunk = Arc::make_mut(chunks.get_mut(at)?);
+        let entry = chunk.remove(position(chunk, key)?);
         self.len -= 1;
         if chunk.is_empty() {
-            chunks.remove(position);
+            chunks.remove(at);
         } else {
-            merge_small(chunks, position);
+            merge_small(chunks, at);
         }
         Some(entry)
     }
@@ -131,10 +128,25 @@ impl<V: Keyed> OrderedSet<V> {
         V::Key: Borrow<Q>,
         Q: Ord + ?Sized,
     {
+        if self.chunks.len() < 2 {
+            return 0;
+        }
         self.chunks
             .partition_point(|chunk| chunk.first().is_some_and(|e| e.key().borrow() <= key))
             .saturating_sub(1)
     }
+}
+
+/// Where the entry with this key is. One after the other rather than by halves: in a large registry
+/// the entries are not in the processor's cache, and it fetches those of a walk together, while each
+/// half waits for the one before.
+fn position<V, Q>(chunk: &[V], key: &Q) -> Option<usize>
+where
+    V: Keyed,
+    V::Key: Borrow<Q>,
+    Q: Ord + ?Sized,
+{
+    chunk.iter().position(|entry| entry.key().borrow() == key)
 }
 
 /// Joins a chunk with the one after it when both are nearly empty, so that a set that shrank does

@@ -4,22 +4,22 @@
 //! pod that waits or whose outcome is being found out: a removal that was sent before it would
 //! otherwise undo what was acknowledged after it.
 //!
-//! Counted per hash of the key, without a lock: two pods that share a place only make one of them
-//! take the way through the queue.
+//! Pods are known by a hash of 64 bits, in many small lists, each behind a lock of its own that is
+//! held for a look at a handful of numbers. Exact, because while the store is away many commands
+//! wait, and a pod that shares a place with one of them must get its answer all the same.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use governance_domain::PodKey;
 
-/// Places; more than commands can be under way by default, so that sharing one is rare.
-const PLACES: usize = 4_096;
+/// Lists; about as many as commands can be under way by default, so that most hold none or one.
+const LISTS: usize = 1_024;
 
-/// The counters.
+/// The lists.
 #[derive(Debug)]
 pub(super) struct UnderWay {
-    places: Box<[AtomicU32]>,
+    lists: Box<[Mutex<Vec<u64>>]>,
     hasher: RandomState,
 }
 
@@ -27,42 +27,72 @@ pub(super) struct UnderWay {
 #[derive(Debug)]
 pub(super) struct Trace {
     under_way: Arc<UnderWay>,
-    place: usize,
+    pod: u64,
 }
 
 impl Default for UnderWay {
     fn default() -> Self {
-        let places = (0..PLACES).map(|_| AtomicU32::new(0)).collect();
-        Self { places, hasher: RandomState::new() }
+        let lists = (0..LISTS).map(|_| Mutex::default()).collect();
+        Self { lists, hasher: RandomState::new() }
     }
 }
 
 impl UnderWay {
     /// A command of this pod is under way from now on.
     pub(super) fn begin(self: &Arc<Self>, key: &PodKey) -> Trace {
-        let place = self.place(key);
-        if let Some(count) = self.places.get(place) {
-            count.fetch_add(1, Ordering::AcqRel);
+        let pod = self.hasher.hash_one(key);
+        if let Some(mut list) = self.list(pod) {
+            list.push(pod);
         }
-        Trace { under_way: Arc::clone(self), place }
+        Trace { under_way: Arc::clone(self), pod }
     }
 
-    /// Whether a command of this pod may be under way. If not, what is published from now on
-    /// contains all that ended before.
+    /// Whether a command of this pod is under way. If not, what is published from now on contains
+    /// all that ended before.
     pub(super) fn has(&self, key: &PodKey) -> bool {
-        self.places.get(self.place(key)).is_some_and(|count| count.load(Ordering::Acquire) > 0)
+        let pod = self.hasher.hash_one(key);
+        self.list(pod).is_some_and(|list| list.contains(&pod))
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "any of the bits will do")]
-    fn place(&self, key: &PodKey) -> usize {
-        self.hasher.hash_one(key) as usize % PLACES
+    fn list(&self, pod: u64) -> Option<MutexGuard<'_, Vec<u64>>> {
+        let list = self.lists.get(pod as usize % LISTS)?;
+        Some(list.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        if let Some(count) = self.under_way.places.get(self.place) {
-            count.fetch_sub(1, Ordering::AcqRel);
+        if let Some(mut list) = self.under_way.list(self.pod)
+            && let Some(position) = list.iter().position(|pod| *pod == self.pod)
+        {
+            list.swap_remove(position);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use governance_domain::{PodName, ServiceName};
+
+    use super::*;
+
+    fn key(number: usize) -> PodKey {
+        let pod = PodName::stored(&format!("pod-{number}"));
+        PodKey::new(ServiceName::stored("eir"), pod)
+    }
+
+    #[test]
+    fn only_pods_with_a_command_are_under_way_however_many_there_are() {
+        let under_way = Arc::new(UnderWay::default());
+        let mut traces: Vec<Trace> =
+            (0..LISTS * 4).map(|number| under_way.begin(&key(number))).collect();
+        assert!((0..LISTS * 4).all(|number| under_way.has(&key(number))));
+        assert!(!(LISTS * 4..LISTS * 8).any(|number| under_way.has(&key(number))));
+        let second = under_way.begin(&key(0));
+        traces.clear();
+        assert!(under_way.has(&key(0)), "one of two ended");
+        drop(second);
+        assert!(!(0..LISTS * 4).any(|number| under_way.has(&key(number))));
     }
 }
