@@ -6,6 +6,8 @@
 
 mod arguments;
 mod demo;
+#[cfg(test)]
+mod deploy;
 mod docs;
 mod edges;
 mod gate;
