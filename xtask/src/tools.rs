@@ -21,43 +21,96 @@ struct Tool {
     /// The Debian package that brings it.
     package: &'static str,
     find: fn() -> Option<PathBuf>,
+    need: Need,
+}
+
+/// What its absence means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Tests fail without it.
+    Required,
+    /// Another's reading of what we write: its tests are skipped without it, and say so.
+    Optional,
 }
 
 const TOOLS: &[Tool] = &[
-    Tool { name: "sqlite3", package: "sqlite3", find: || process::which("sqlite3") },
-    Tool { name: "initdb (PostgreSQL server)", package: "postgresql", find: initdb },
+    Tool {
+        name: "sqlite3",
+        package: "sqlite3",
+        find: || process::which("sqlite3"),
+        need: Need::Required,
+    },
+    Tool {
+        name: "initdb (PostgreSQL server)",
+        package: "postgresql",
+        find: initdb,
+        need: Need::Required,
+    },
+    Tool {
+        name: "tshark",
+        package: "tshark",
+        find: || process::which("tshark"),
+        need: Need::Optional,
+    },
     Tool {
         name: "freeDiameterd",
         package: "freediameterd",
         find: || process::which("freeDiameterd"),
+        need: Need::Optional,
     },
     Tool {
-        name: "acl_wl.fdx (freeDiameter's extensions)",
+        name: "acl_wl.fdx (an extension of freeDiameter)",
         package: "freediameter-extensions",
-        find: extensions,
+        find: || file("/usr/lib/freeDiameter/acl_wl.fdx"),
+        need: Need::Optional,
     },
-    Tool { name: "tshark", package: "tshark", find: || process::which("tshark") },
+    Tool {
+        name: "scapy",
+        package: "python3-scapy",
+        find: || file("/usr/lib/python3/dist-packages/scapy/contrib/diameter.py"),
+        need: Need::Optional,
+    },
 ];
 
 /// Makes sure that every tool is there.
 pub(crate) fn provide(_root: &Path) -> Result<Verdict> {
     rust_component("rustfmt", "fmt")?;
     rust_component("clippy", "clippy")?;
-    let missing = missing();
-    if missing.is_empty() {
-        return Ok(Verdict::Passed("everything is there".to_owned()));
+    let mut installed = Vec::new();
+    for need in [Need::Required, Need::Optional] {
+        let packages: Vec<&str> = missing(need).iter().map(|tool| tool.package).collect();
+        if packages.is_empty() {
+            continue;
+        }
+        match install(&packages) {
+            Err(fault) if need == Need::Optional => {
+                eprintln!("{fault:#}\nwithout them some tests are skipped");
+            }
+            result => result?,
+        }
+        // An installer that ended well and brought nothing would surface as a baffling failure.
+        match missing(need).first() {
+            Some(tool) if need == Need::Required => {
+                bail!("package {} is installed, yet {} is not found", tool.package, tool.name);
+            }
+            Some(_) => {}
+            None => installed.extend(packages),
+        }
     }
-    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
-    install(&packages)?;
-    // An installer that ended well and brought nothing would surface as a baffling test failure.
-    if let Some(tool) = self::missing().first() {
-        bail!("package {} is installed, yet {} is not found", tool.package, tool.name);
-    }
-    Ok(Verdict::Passed(format!("installed {}", packages.join(", "))))
+    let left: Vec<&str> = missing(Need::Optional).iter().map(|tool| tool.name).collect();
+    Ok(Verdict::Passed(match (installed.as_slice(), left.as_slice()) {
+        ([], []) => "everything is there".to_owned(),
+        (_, []) => format!("installed {}", installed.join(", ")),
+        (_, left) => format!("tests are skipped without {}", left.join(", ")),
+    }))
 }
 
-fn missing() -> Vec<&'static Tool> {
-    TOOLS.iter().filter(|tool| (tool.find)().is_none()).collect()
+fn missing(need: Need) -> Vec<&'static Tool> {
+    TOOLS.iter().filter(|tool| tool.need == need && (tool.find)().is_none()).collect()
+}
+
+fn file(path: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(path)).filter(|file| file.is_file())
 }
 
 /// `initdb` is not on Debian's `PATH`; the tests look for it in the same places.
@@ -68,11 +121,6 @@ fn initdb() -> Option<PathBuf> {
             .filter_map(|entry| Some(entry.ok()?.path().join("bin/initdb")))
             .find(|file| file.is_file())
     })
-}
-
-/// Where Debian keeps them.
-fn extensions() -> Option<PathBuf> {
-    Some(PathBuf::from("/usr/lib/freeDiameter/acl_wl.fdx")).filter(|file| file.is_file())
 }
 
 /// rustfmt and clippy come with most toolchains, but not with the minimal profile.

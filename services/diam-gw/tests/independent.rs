@@ -1,8 +1,9 @@
-//! Another's Diameter: Debian's freeDiameter is a peer of the relay, exchanges capabilities and
+//! Others' Diameter. Debian's freeDiameter is a peer of the relay, exchanges capabilities and
 //! watchdogs with it, and carries a question over S13 from a client to the register and the answer
-//! back. Its relay takes our messages apart and puts them together again.
+//! back: it takes our messages apart and puts them together again. A peer made of scapy's messages
+//! asks by itself and reads the status.
 //!
-//! Skipped, and says so, where `freeDiameterd` is not installed; the gate installs it.
+//! Skipped, and says so, where `freeDiameterd` or scapy is not installed; the gate installs them.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
@@ -152,27 +153,78 @@ fn ask(stream: &mut TcpStream, imei: &str) -> Option<(CheckOutcome, String)> {
     Some((CheckOutcome::read(&answer).ok()?, from))
 }
 
+/// A manager, a register and a relay that knows it.
+struct House {
+    gateway: diam_gw::Addresses,
+    directory: TempDir,
+    _runtime: Runtime,
+    _manager: ManagerProcess,
+}
+
+impl House {
+    fn start() -> Self {
+        let directory = TempDir::new().unwrap();
+        let list = directory.path().join("list");
+        std::fs::write(&list, "35209900* white\n35209901* black\n").unwrap();
+        let manager = ManagerProcess::built().set("HEALTH_CHECK_INTERVAL", "500ms").start();
+        let runtime = Runtime::new().unwrap();
+        let config = eir::Config::read(&mut settings("eir-pod-1", manager.address(), &list));
+        runtime.spawn(eir::serve(config, CancellationToken::new(), |_| ()));
+        let settings = &mut settings("diam-gw-pod-1", manager.address(), &list);
+        let config = diam_gw::Config::read(settings);
+        let (tx, rx) = std::sync::mpsc::channel();
+        runtime.spawn(diam_gw::serve(config, CancellationToken::new(), move |at| {
+            tx.send(at).unwrap();
+        }));
+        let gateway = rx.recv_timeout(PATIENCE).unwrap();
+        let mut stats = Client::new(gateway.http);
+        assert!(until(PATIENCE, || stats.get("/stats").json()["usable_pods"] == 1));
+        Self { gateway, directory, _runtime: runtime, _manager: manager }
+    }
+}
+
+/// An interpreter that has scapy; Debian's package is for Debian's own.
+fn python() -> Option<&'static str> {
+    ["python3", "/usr/bin/python3"].into_iter().find(|python| {
+        let imported = Command::new(python)
+            .args(["-c", "import scapy.contrib.diameter"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        imported.is_ok_and(|status| status.success())
+    })
+}
+
+#[test]
+fn scapy_is_a_peer_and_reads_the_status() {
+    let Some(python) = python() else {
+        println!("SKIPPED: scapy is not installed (Debian package python3-scapy)");
+        return;
+    };
+    let house = House::start();
+    let output = Command::new(python)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scapy/peer.py"))
+        .args(["127.0.0.1", &house.gateway.diameter.port().to_string()])
+        .args(["35209900176148", "352099011761480", "99000000000000"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let read = String::from_utf8(output.stdout).unwrap();
+    let expected = "CEA 2001\nDWA 2001\n\
+                    ECA 2001 0 eir-pod-1.example.net\n\
+                    ECA 2001 1 eir-pod-1.example.net\n\
+                    ECA 5422 None eir-pod-1.example.net\n";
+    assert_eq!(read, expected, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn free_diameter_is_a_peer_and_carries_a_question_and_its_answer() {
-    let directory = TempDir::new().unwrap();
-    let list = directory.path().join("list");
-    std::fs::write(&list, "35209900* white\n35209901* black\n").unwrap();
-    let manager = ManagerProcess::built().set("HEALTH_CHECK_INTERVAL", "500ms").start();
-    let runtime = Runtime::new().unwrap();
-    let config = eir::Config::read(&mut settings("eir-pod-1", manager.address(), &list));
-    let _register = runtime.spawn(eir::serve(config, CancellationToken::new(), |_| ()));
-    let config = diam_gw::Config::read(&mut settings("diam-gw-pod-1", manager.address(), &list));
-    let (tx, rx) = std::sync::mpsc::channel();
-    let _gateway = runtime.spawn(diam_gw::serve(config, CancellationToken::new(), move |at| {
-        tx.send(at).unwrap();
-    }));
-    let gateway = rx.recv_timeout(PATIENCE).unwrap();
-    let mut stats = Client::new(gateway.http);
-    assert!(until(PATIENCE, || stats.get("/stats").json()["usable_pods"] == 1));
-
+    let house = House::start();
     // Taken and given back: the daemon takes no port 0.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let Some(daemon) = FreeDiameter::start(directory.path(), port.port(), gateway.diameter) else {
+    let Some(daemon) =
+        FreeDiameter::start(house.directory.path(), port.port(), house.gateway.diameter)
+    else {
         println!("SKIPPED: freeDiameterd is not installed (Debian package freediameterd)");
         return;
     };
