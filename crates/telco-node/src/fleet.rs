@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct Place {
     pub heartbeat: Duration,
     /// How long requests are taken after unregistering.
     pub drain: Duration,
+    /// Where the view of the fleet is kept for a start while no manager answers.
+    pub view_file: Option<PathBuf>,
 }
 
 impl Place {
@@ -70,6 +73,7 @@ impl Place {
                 second / 10..=3_600 * second,
             ),
             drain: settings.duration("DRAIN", second, Duration::ZERO..=60 * second),
+            view_file: settings.text("VIEW_FILE").map(PathBuf::from),
         }
     }
 
@@ -103,6 +107,9 @@ impl Place {
             .notification_url(format!("http://{host}:{http_port}/notify"))
             .heartbeat(self.heartbeat)
             .health(health);
+        if let Some(file) = &self.view_file {
+            builder = builder.keep_view_in(file);
+        }
         for manager in &self.managers {
             builder = builder.manager(manager);
         }

@@ -96,6 +96,8 @@ every service:
   POD_NAME (the host's name)      this pod; POD_IP (HTTP_HOST if it is one address) where it is reached
   HEARTBEAT_INTERVAL (30s)        how often the manager is asked whether it knows us
   DRAIN (1s)                      how long requests are taken after unregistering
+  VIEW_FILE                       keeps what is known of other services, for a start while no
+                                  manager answers; without it nothing is kept
   LOG_LEVEL (info), LOG_FORMAT (text | json)
 options:
   --check-health [URL]            asks /health of the local service, or URL; exit code 0 if it is well

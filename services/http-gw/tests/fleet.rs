@@ -73,6 +73,7 @@ impl Fleet {
             ("DIAMETER_REALM", "example.net".to_owned()),
             ("POD_NAME", pod.to_owned()),
             ("GOVERNANCE_MANAGER_URL", format!("http://{}", self.manager.address())),
+            ("VIEW_FILE", self.directory.path().join(format!("{pod}.view")).display().to_string()),
             ("EIR_FILE", self.directory.path().join("list").display().to_string()),
         ];
         Settings::new(settings.map(|(name, value)| (name.to_owned(), value)))
@@ -222,13 +223,23 @@ fn without_any_pod_the_gateway_says_so_and_stays_well() {
 }
 
 #[test]
-fn traffic_goes_on_while_the_manager_is_down() {
+fn traffic_goes_on_while_the_manager_is_down_and_a_gateway_can_even_start() {
     let mut fleet = Fleet::start();
     let _services = (fleet.eir("eir-pod-1"), fleet.diam_gw("diam-gw-pod-1"));
     let gateway = fleet.http_gw("http-gw-pod-1");
     let mut client = gateway.client();
     assert!(is_ready(&mut client));
+    let view = fleet.directory.path().join("http-gw-pod-1.view");
+    assert!(until(PATIENCE, || {
+        let kept = std::fs::read_to_string(&view).unwrap_or_default();
+        ["eir-pod-1", "diam-gw-pod-1"].iter().all(|pod| kept.contains(pod))
+    }));
     fleet.manager.stop();
+    // One that starts now knows the pods from the view that its predecessor kept.
+    drop(gateway);
+    let gateway = fleet.http_gw("http-gw-pod-1");
+    let mut client = gateway.client();
+    assert!(is_ready(&mut client));
     for _ in 0..20 {
         assert!(served_by(&mut client).is_some());
         assert_eq!(over_diameter(&mut client, "35209900000000").0, 200);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use telco_codec::Message;
 use telco_codec::peer::Capabilities;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +45,8 @@ pub(super) struct Line {
     /// Host of the peer, once met.
     host: Mutex<Option<String>>,
     pub(super) stop: CancellationToken,
+    /// Ends a pause between two attempts to connect: there is news of the pod.
+    news: Notify,
 }
 
 impl Line {
@@ -59,6 +62,7 @@ impl Line {
             outbox: Mutex::default(),
             host: Mutex::default(),
             stop: CancellationToken::new(),
+            news: Notify::new(),
         }
     }
 
@@ -80,6 +84,13 @@ impl Line {
     /// Says whether requests should go here; whether that is a change.
     pub(super) fn want(&self, is_wanted: bool) -> bool {
         self.is_wanted.swap(is_wanted, Ordering::AcqRel) != is_wanted
+    }
+
+    /// Governance knows something new of it: worth an attempt to connect at once.
+    pub(super) fn try_now(&self) {
+        if !self.is_open() {
+            self.news.notify_one();
+        }
     }
 
     /// It did not answer in time: for a moment others are preferred, about as long as governance
@@ -154,6 +165,7 @@ pub(super) async fn keep(line: Arc<Line>, node: Arc<Node>, core: Weak<Core>) {
         }
         tokio::select! {
             () = line.stop.cancelled() => return,
+            () = line.news.notified() => (),
             () = sleep(pause.mul_f64(0.5 + fastrand::f64() * 0.5)) => (),
         }
         pause = (2 * pause).min(PAUSE_MAX);

@@ -116,8 +116,10 @@ impl Trunk {
         for target in targets {
             match old.iter().find(|line| line.is_for(target)) {
                 Some(line) => {
-                    if line.want(target.is_wanted) && !target.is_wanted {
-                        failing.push(Arc::clone(line));
+                    match (line.want(target.is_wanted), target.is_wanted) {
+                        (true, true) => line.try_now(),
+                        (true, false) => failing.push(Arc::clone(line)),
+                        (false, _) => {}
                     }
                     lines.push(Arc::clone(line));
                 }
