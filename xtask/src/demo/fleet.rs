@@ -1,5 +1,5 @@
-//! All processes: a manager with the embedded store, two HTTP gateways, two Diameter gateways, two
-//! registers, all on 127.0.0.1.
+//! All processes: a PostgreSQL and two managers (where there is no PostgreSQL, one manager with the
+//! embedded store), two HTTP gateways, two Diameter gateways, two registers, all on 127.0.0.1.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::child::Child;
+use super::database::Database;
 use super::script::wait_until;
 use super::web::Web;
 
@@ -48,10 +49,13 @@ pub(crate) type Places = Arc<Mutex<BTreeMap<String, SocketAddr>>>;
 pub(crate) struct Fleet {
     programs: PathBuf,
     directory: PathBuf,
-    manager_address: SocketAddr,
-    manager: Option<Child>,
+    /// Where each manager is, running or not.
+    pub(crate) addresses: Vec<SocketAddr>,
+    managers: BTreeMap<usize, Child>,
     pods: BTreeMap<String, Child>,
     pub(crate) places: Places,
+    /// Last, so that it outlives those who use it.
+    database: Option<Database>,
 }
 
 impl Fleet {
@@ -64,17 +68,26 @@ impl Fleet {
         }
         std::fs::create_dir_all(&directory)?;
         std::fs::write(directory.join("equipment.list"), LIST)?;
-        // Taken and given back: the manager must come back where it was.
-        let manager_address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let database = Database::start()?;
+        if database.is_none() {
+            eprintln!("PostgreSQL is not installed: one manager with the embedded store");
+        }
+        // Taken and given back: a manager must come back where it was.
+        let taken = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+        let count = if database.is_some() { 2 } else { 1 };
+        let addresses = taken.iter().take(count).map(TcpListener::local_addr);
+        let addresses = addresses.collect::<std::io::Result<Vec<SocketAddr>>>()?;
+        drop(taken);
         let mut fleet = Self {
             programs: target.join("debug"),
             directory,
-            manager_address,
-            manager: None,
+            addresses,
+            managers: BTreeMap::new(),
             pods: BTreeMap::new(),
             places: Places::default(),
+            database,
         };
-        fleet.start_manager()?;
+        fleet.start_managers()?;
         for (kind, number) in [
             (Kind::Register, 1),
             (Kind::Register, 2),
@@ -89,33 +102,68 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Starts the manager, again where it was and on what it stored.
-    pub(crate) fn start_manager(&mut self) -> Result<()> {
-        let data = self.directory.join("data").display().to_string();
-        let settings = [
-            ("SERVER_HOST", "127.0.0.1"),
-            ("SERVER_PORT", &self.manager_address.port().to_string()),
-            ("STORAGE", "sqlite"),
-            ("DATA_DIR", &data),
-            ("LOG_FORMAT", "json"),
-            ("HEALTH_CHECK_INTERVAL", "1s"),
-            ("HEALTH_CHECK_TIMEOUT", "500ms"),
-            ("HEALTH_CHECK_RETRY", "1"),
-        ];
-        self.manager = Some(self.child("governance-manager", "manager", &settings)?);
+    /// Starts the managers that do not run, again where they were and on what they stored.
+    pub(crate) fn start_managers(&mut self) -> Result<()> {
+        for (number, address) in (1..).zip(self.addresses.clone()) {
+            if self.managers.contains_key(&number) {
+                continue;
+            }
+            let name = format!("manager-{number}");
+            let data = self.directory.join(&name).display().to_string();
+            let (server, database) = (address.port().to_string(), self.database_port());
+            let mut settings = vec![
+                ("SERVER_HOST", "127.0.0.1"),
+                ("SERVER_PORT", &*server),
+                ("DATA_DIR", &*data),
+                ("LOG_FORMAT", "json"),
+                ("HEALTH_CHECK_INTERVAL", "1s"),
+                ("HEALTH_CHECK_TIMEOUT", "500ms"),
+                ("HEALTH_CHECK_RETRY", "1"),
+            ];
+            match &database {
+                Some(port) => settings.extend([
+                    ("STORAGE", "postgres"),
+                    ("DB_HOST", "127.0.0.1"),
+                    ("DB_PORT", port),
+                ]),
+                None => settings.push(("STORAGE", "sqlite")),
+            }
+            let child = self.child("governance-manager", &name, &settings)?;
+            self.managers.insert(number, child);
+        }
         Ok(())
     }
 
-    /// Kills the manager.
-    pub(crate) fn kill_manager(&mut self) -> Result<()> {
-        self.manager.take().context("there is no manager")?.kill()
+    fn database_port(&self) -> Option<String> {
+        self.database.as_ref().map(|database| database.port.to_string())
+    }
+
+    /// The number of the manager that answers for the registry.
+    pub(crate) fn active_manager(&self) -> Option<usize> {
+        let is_active = |number: &usize| {
+            let address = self.addresses.get(number - 1);
+            address.is_some_and(|address| is_active(*address) == Some(true))
+        };
+        self.managers.keys().copied().find(is_active)
+    }
+
+    /// Kills one manager.
+    pub(crate) fn kill_manager(&mut self, number: usize) -> Result<()> {
+        self.managers.remove(&number).context("there is no such manager")?.kill()
+    }
+
+    /// Kills all managers.
+    pub(crate) fn kill_managers(&mut self) -> Result<()> {
+        let managers = std::mem::take(&mut self.managers);
+        managers.into_values().try_for_each(Child::kill)
     }
 
     /// Starts a pod; a new process is a new registration.
     pub(crate) fn start_pod(&mut self, kind: Kind, number: u32) -> Result<String> {
         let service = kind.service();
         let name = format!("{service}-pod-{number}");
-        let manager = format!("http://{}", self.manager_address);
+        let managers: Vec<String> =
+            self.addresses.iter().map(|address| format!("http://{address}")).collect();
         let list = self.directory.join("equipment.list").display().to_string();
         let settings = [
             ("HTTP_HOST", "127.0.0.1"),
@@ -123,7 +171,7 @@ impl Fleet {
             ("DIAMETER_PORT", "0"),
             ("DIAMETER_WATCHDOG", "6s"),
             ("POD_NAME", &name),
-            ("GOVERNANCE_MANAGER_URL", &manager),
+            ("GOVERNANCE_MANAGER_URL", &managers.join(",")),
             ("HEARTBEAT_INTERVAL", "2s"),
             ("DRAIN", "2s"),
             ("LOG_FORMAT", "json"),
@@ -149,12 +197,7 @@ impl Fleet {
 
     /// The manager's view of a service: pod and status.
     pub(crate) fn registry(&self, service: &str) -> Result<Vec<(String, String)>> {
-        registry(self.manager_address, service)
-    }
-
-    /// Where the manager is.
-    pub(crate) fn manager_address(&self) -> SocketAddr {
-        self.manager_address
+        registry(&self.addresses, service)
     }
 
     /// What a pod says at a path, as JSON.
@@ -168,7 +211,7 @@ impl Fleet {
         let mut faults = Vec::new();
         let pods: Vec<Child> = std::mem::take(&mut self.pods).into_values().collect();
         end(pods, &mut faults);
-        end(self.manager.take().into_iter().collect(), &mut faults);
+        end(std::mem::take(&mut self.managers).into_values().collect(), &mut faults);
         faults
     }
 
@@ -217,12 +260,20 @@ fn end(mut children: Vec<Child>, faults: &mut Vec<String>) {
     }
 }
 
-/// The pods of a service and their status, by name.
-pub(crate) fn registry(manager: SocketAddr, service: &str) -> Result<Vec<(String, String)>> {
-    let body = ask(manager, &format!("/services/{service}"))?;
-    let pods = body.get("pods").and_then(Value::as_array).context("no pods in the answer")?;
+/// The pods of a service and their status, by name, as the active manager says.
+pub(crate) fn registry(managers: &[SocketAddr], service: &str) -> Result<Vec<(String, String)>> {
+    let path = format!("/services/{service}");
+    let answers = managers.iter().filter_map(|manager| ask(*manager, &path).ok());
+    let mut lists = answers.filter_map(|body| body.get("pods").and_then(Value::as_array).cloned());
+    let pods = lists.next().context("no manager answers")?;
     let text = |pod: &Value, key: &str| pod.get(key).and_then(Value::as_str).map(str::to_owned);
     Ok(pods.iter().filter_map(|pod| Some((text(pod, "pod_name")?, text(pod, "status")?))).collect())
+}
+
+/// Whether a manager answers for the registry; none if it does not answer at all.
+pub(crate) fn is_active(manager: SocketAddr) -> Option<bool> {
+    let answer = Web::new(manager, LOOK_MAX).get("/ready").ok()?;
+    Some(answer.status == 200)
 }
 
 /// What is said at a path, as JSON.

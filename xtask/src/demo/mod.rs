@@ -1,11 +1,13 @@
 //! `cargo xtask demo`: the whole composition as plain processes on loopback, with traffic, deaths
 //! and hangs, a line a second of what happens, and a verdict.
 //!
-//! Here: the order of things. [`child`] is one process, [`fleet`] all of them, [`traffic`] the
+//! Here: the order of things. [`child`] is one process, [`fleet`] all of them
+//! ([`database`] among them), [`traffic`] the
 //! clients, [`script`] what is done to them, [`report`] what is shown. Nothing but loopback is used,
 //! and nothing is kept but the logs under `target/demo`.
 
 mod child;
+mod database;
 mod fleet;
 mod report;
 mod script;

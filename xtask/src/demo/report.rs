@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::fleet::{Fleet, Places, ask, registry};
+use super::fleet::{Fleet, Places, ask, is_active, registry};
 use super::script::pause;
 use super::traffic::{Lane, Shared, Traffic, Way};
 
@@ -42,7 +42,7 @@ impl Board {
         let (began, stop) = (Instant::now(), Arc::<AtomicBool>::default());
         let mut ticker = Ticker {
             began,
-            manager: fleet.manager_address(),
+            managers: fleet.addresses.clone(),
             places: Arc::clone(&fleet.places),
             shared: Arc::clone(&traffic.shared),
             before: [0; 2],
@@ -80,13 +80,13 @@ impl Board {
 
 fn heading() {
     eprintln!(
-        "\n  time | HTTP/s fail  max | S13/s fail  max | failovers | registry (+ healthy, - unhealthy, ? unknown)"
+        "\n  time | HTTP/s fail  max | S13/s fail  max | failovers | registry (+ well, - unhealthy, ? unknown, s stands by, x away)"
     );
 }
 
 struct Ticker {
     began: Instant,
-    manager: std::net::SocketAddr,
+    managers: Vec<std::net::SocketAddr>,
     places: Places,
     shared: Arc<Shared>,
     /// Answered until the last line, by way.
@@ -118,10 +118,19 @@ impl Ticker {
     }
 
     fn registry(&self) -> String {
-        let mut text = String::new();
+        let mut text = "manager".to_owned();
+        for (number, manager) in (1..).zip(&self.managers) {
+            let sign = match is_active(*manager) {
+                Some(true) => '+',
+                Some(false) => 's',
+                None => 'x',
+            };
+            let _ = write!(text, " {number}{sign}");
+        }
+        text.push_str("  ");
         for service in ["http-gw", "diam-gw", "eir"] {
-            let Ok(pods) = registry(self.manager, service) else {
-                return "the manager does not answer".to_owned();
+            let Ok(pods) = registry(&self.managers, service) else {
+                return text;
             };
             text.push_str(service);
             for (pod, status) in pods {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -20,6 +20,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const NEVER: Duration = Duration::from_secs(15);
 /// How long a hung pod may stay in rotation, and what a look may take.
 const HUNG_MAX: Duration = Duration::from_millis(3_100);
+/// The lease of five seconds, and a margin for the look at the state and the first checks.
+const TAKE_OVER_MAX: Duration = Duration::from_secs(8);
 /// How long a new pod may wait for its first request, and one that left may get more.
 const TURN_MAX: Duration = Duration::from_millis(500);
 
@@ -53,6 +55,7 @@ pub(crate) fn play(fleet: &mut Fleet, traffic: &Traffic, board: &Board) -> Resul
     kill_and_restart(fleet, board, Kind::DiameterGateway, 1)?;
     checks.push(hang(fleet, board)?);
     kill_and_restart(fleet, board, Kind::Register, 2)?;
+    checks.extend(take_over(fleet, board)?);
     checks.push(without_manager(fleet, traffic, board)?);
     kill_and_restart(fleet, board, Kind::HttpGateway, 1)?;
     checks.push(newcomer(fleet, traffic, board)?);
@@ -102,27 +105,51 @@ fn usable(fleet: &Fleet, gateway: &str) -> Option<u64> {
     fleet.ask(gateway, "/stats").ok()?.get("usable_pods").and_then(Value::as_u64)
 }
 
+/// The active manager dies, and the one that stands by takes over; nothing without a second one.
+fn take_over(fleet: &mut Fleet, board: &Board) -> Result<Option<Check>> {
+    if fleet.addresses.len() < 2 {
+        return Ok(None);
+    }
+    let active = fleet.active_manager().context("no manager is active")?;
+    board.say(&format!("SIGKILL manager-{active}, which is active"));
+    let began = Instant::now();
+    fleet.kill_manager(active)?;
+    let is_taken = wait_until(NEVER, || is_whole(fleet));
+    let took = began.elapsed();
+    board.say(&format!("the other one has taken over after {} ms", took.as_millis()));
+    fleet.start_managers()?;
+    pause(AWAY);
+    Ok(Some(Check::new(
+        "when the active manager dies the other one takes over, and knows every pod",
+        is_taken && took <= TAKE_OVER_MAX,
+        format!("{} ms", took.as_millis()),
+    )))
+}
+
+/// Whether the registry has two healthy pods of each service.
+fn is_whole(fleet: &Fleet) -> bool {
+    let healthy = |service| {
+        let pods = fleet.registry(service).unwrap_or_default();
+        pods.iter().filter(|(_, status)| status == "healthy").count()
+    };
+    ["http-gw", "diam-gw", "eir"].iter().all(|service| healthy(service) == 2)
+}
+
 fn without_manager(fleet: &mut Fleet, traffic: &Traffic, board: &Board) -> Result<Check> {
-    board.say("SIGKILL the manager");
+    board.say("SIGKILL every manager");
     let before = traffic.answered();
-    fleet.kill_manager()?;
+    fleet.kill_managers()?;
     pause(BEAT);
     let answered = traffic.answered() - before;
-    fleet.start_manager()?;
-    board.say("the manager is back, on what it stored");
-    let is_whole = wait_until(NEVER, || {
-        let healthy = |service| {
-            let pods = fleet.registry(service).unwrap_or_default();
-            pods.iter().filter(|(_, status)| status == "healthy").count()
-        };
-        ["http-gw", "diam-gw", "eir"].iter().all(|service| healthy(service) == 2)
-    });
+    fleet.start_managers()?;
+    board.say("managers are back, on what they stored");
+    let is_whole = wait_until(NEVER, || is_whole(fleet));
     // Four fifths of the rate: this machine may be busy, but traffic does not stop.
     let expected = u64::from(super::traffic::RATE) * BEAT.as_secs() * 4 / 5;
     Ok(Check::new(
-        "traffic goes on while the manager is down, and the registry is whole when it is back",
+        "traffic goes on while no manager is there, and the registry is whole when one is back",
         answered >= expected && is_whole,
-        format!("{answered} requests answered in 5 s without it"),
+        format!("{answered} requests answered in 5 s without one"),
     ))
 }
 
