@@ -3,7 +3,7 @@
 //! Here: the table. Not here: choosing a line. INVARIANT: an errand is in the table exactly while
 //! one attempt is under way; whoever takes it out answers it or puts it back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use telco_codec::{Flags, Header};
@@ -68,9 +68,8 @@ pub(super) struct Errands(Mutex<Table>);
 struct Table {
     /// By our hop-by-hop identifier.
     errands: HashMap<u32, Errand>,
-    /// When each attempt is given up. All attempts are given the same time, so this is in order;
-    /// entries of what ended before are skipped.
-    due: VecDeque<(Instant, u32)>,
+    /// When each attempt is given up; entries of what ended before are skipped when they are due.
+    due: BTreeSet<(Instant, u32)>,
     /// All frames together.
     bytes: usize,
     next: u32,
@@ -80,7 +79,7 @@ impl Default for Table {
     /// Identifiers begin anywhere, so that those of a process before are not met again.
     fn default() -> Self {
         let next = fastrand::u32(..);
-        Self { errands: HashMap::new(), due: VecDeque::new(), bytes: 0, next }
+        Self { errands: HashMap::new(), due: BTreeSet::new(), bytes: 0, next }
     }
 }
 
@@ -110,7 +109,7 @@ impl Errands {
         }
         table.bytes += errand.frame.len();
         table.errands.insert(id, errand);
-        table.due.push_back((due, id));
+        table.due.insert((due, id));
         (id, frame)
     }
 
@@ -138,11 +137,11 @@ impl Errands {
     pub(super) fn overdue(&self, now: Instant) -> Vec<Errand> {
         let mut table = self.table();
         let mut overdue = Vec::new();
-        while let Some((due, id)) = table.due.front().copied() {
+        while let Some((due, id)) = table.due.first().copied() {
             if due > now {
                 break;
             }
-            table.due.pop_front();
+            table.due.pop_first();
             overdue.extend(table.take(id));
         }
         overdue
