@@ -1,8 +1,8 @@
 //! Documents that cannot go stale: what they name exists, what is generated is generated.
 //!
 //! Here: paths in ARCHITECTURE.md, relative links in every document, and writing
-//! `docs/configuration.md`. That the generated text on disk is the current one is a test of
-//! the manager's.
+//! `docs/configuration.md` and `docs/openapi.json`. That the generated text on disk is the current
+//! one is a test of the manager's.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,21 @@ use crate::gate::Verdict;
 use crate::{process, words};
 
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
-const CONFIGURATION: &str = "docs/configuration.md";
+/// Documents that the manager prints, and the flag that makes it do so.
+const GENERATED: [(&str, &str); 2] = [
+    ("docs/configuration.md", "--print-config-reference"),
+    ("docs/openapi.json", "--print-openapi"),
+];
+const MANAGER: &[&str] = &[
+    "run",
+    "--quiet",
+    "--locked",
+    "--package",
+    "governance-manager",
+    "--bin",
+    "governance-manager",
+    "--",
+];
 /// Endings that make a bare name in the text the name of a file.
 const FILE_ENDINGS: &[&str] = &[".rs", ".md", ".toml", ".yml", ".yaml", ".sql", ".json"];
 /// First halves of media types, which look like paths.
@@ -56,25 +70,16 @@ pub(crate) fn check(root: &Path) -> Result<Verdict> {
 
 /// Writes every generated document anew; nothing is touched if generating fails.
 pub(crate) fn regenerate(root: &Path) -> Result<Verdict> {
-    const ARGUMENTS: &[&str] = &[
-        "run",
-        "--quiet",
-        "--locked",
-        "--package",
-        "governance-manager",
-        "--bin",
-        "governance-manager",
-        "--",
-        "--print-config-reference",
-    ];
-    let reference = process::output(&mut process::cargo(root, ARGUMENTS))?;
-    if reference.is_empty() {
-        bail!("the manager printed no configuration reference");
+    for (document, flag) in GENERATED {
+        let text = process::output(&mut process::cargo(root, &[MANAGER, &[flag]].concat()))?;
+        if text.is_empty() {
+            bail!("the manager printed nothing for {flag}");
+        }
+        std::fs::write(root.join(document), text)
+            .with_context(|| format!("cannot write {document}"))?;
+        eprintln!("wrote {document}");
     }
-    std::fs::write(root.join(CONFIGURATION), reference)
-        .with_context(|| format!("cannot write {CONFIGURATION}"))?;
-    eprintln!("wrote {CONFIGURATION}");
-    Ok(Verdict::Passed(format!("wrote {CONFIGURATION}")))
+    Ok(Verdict::Passed(format!("wrote {} documents", GENERATED.len())))
 }
 
 #[derive(Debug, PartialEq, Eq)]

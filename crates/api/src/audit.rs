@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// An entry, as `GET /audit/logs/by-id` answers it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditLog {
     /// Grows with each entry; a text, because it may exceed what a number in JSON can hold.
     pub id: String,
@@ -35,6 +36,7 @@ pub struct AuditLog {
 
 /// The answer of `GET /audit/logs`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditLogs {
     /// How many entries match, on all pages; at least so many if `total_is_minimum`.
     pub total: usize,

@@ -6,6 +6,7 @@ use crate::registration::PodSummary;
 
 /// What happened to the service, or that nothing did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EventType {
     /// A pod came, or came back with other endpoints.
@@ -23,6 +24,7 @@ pub enum EventType {
 /// The pods of one service. Replaces what was known of it, unless that has a higher revision of
 /// the same registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Notification {
     /// Which service.
     pub service_name: String,

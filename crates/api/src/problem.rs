@@ -7,6 +7,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// An error answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// RFC 9457 section 3.1.1; `about:blank`, the kind stands in `error`.
     #[serde(rename = "type")]
@@ -33,6 +34,7 @@ pub struct Problem {
 
 /// One fault of the input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Fault {
     /// Where: a JSON pointer (RFC 6901) into the body; for a query parameter, `/` and its name.
     pub pointer: String,

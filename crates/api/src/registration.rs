@@ -8,6 +8,7 @@ use crate::service::Status;
 
 /// The body of `POST /register`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RegisterRequest {
     /// The service the pod belongs to.
     pub service_name: String,
@@ -29,6 +30,7 @@ pub struct RegisterRequest {
 
 /// One endpoint of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Provider {
     /// How to speak to it: a lower-case token such as `http` or `diameter`.
     pub protocol: String,
@@ -64,6 +66,7 @@ impl Provider {
 
 /// One service a pod wants to hear of: its name alone, or with a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum Subscription {
     /// All of it.
@@ -74,6 +77,7 @@ pub enum Subscription {
 
 /// A subscription to a part of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SubscriptionFilter {
     /// The service.
     pub service_name: String,
@@ -148,6 +152,7 @@ fn is_false(value: &bool) -> bool {
 
 /// The answer to a registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Registered {
     /// `success`.
     pub status: String,
@@ -171,6 +176,7 @@ pub struct Registered {
 
 /// A pod as other pods see it, here and in notifications.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PodSummary {
     /// Its name within the service.
     pub pod_name: String,
@@ -182,6 +188,7 @@ pub struct PodSummary {
 
 /// The answer to a removal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Unregistered {
     /// `success`.
     pub status: String,
@@ -201,6 +208,7 @@ pub struct Unregistered {
 
 /// The answer to a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Heartbeat {
     /// `ok`.
     pub status: String,

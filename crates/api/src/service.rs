@@ -6,6 +6,7 @@ use crate::registration::{Provider, Subscription};
 
 /// What the last check of a pod found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It succeeded.
@@ -20,6 +21,7 @@ pub enum Status {
 
 /// A pod with all that it registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Pod {
     /// `service_name:pod_name`, for people.
     pub service_key: String,
@@ -50,11 +52,18 @@ pub struct Pod {
 /// What a pod was told of one of its subscriptions: a part of the answer of
 /// `GET /services/{service}/pods/{pod}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Delivery {
     /// The service it subscribes to.
     pub service_name: String,
     /// The last revision that it received.
     pub delivered_revision: Option<u64>,
+    /// When that was (RFC 3339).
+    #[serde(default)]
+    pub delivered_at: Option<String>,
+    /// Since when there is something that it should know and does not (RFC 3339).
+    #[serde(default)]
+    pub behind_since: Option<String>,
     /// Since when every attempt has failed (RFC 3339).
     pub failing_since: Option<String>,
     /// Failed attempts since then.
@@ -65,6 +74,7 @@ pub struct Delivery {
 
 /// That part of the answer, alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Deliveries {
     /// One for each subscription that was ever due.
     pub deliveries: Vec<Delivery>,
@@ -72,6 +82,7 @@ pub struct Deliveries {
 
 /// The answer of `GET /services`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServiceList {
     /// How many pods match, on all pages.
     pub count: usize,
@@ -88,6 +99,7 @@ pub struct ServiceList {
 
 /// The answer of `GET /services/{service}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServicePods {
     /// Which service.
     pub service_name: String,
@@ -106,6 +118,7 @@ pub struct ServicePods {
 
 /// The answer of `GET /services/{service}/subscribers`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Subscribers {
     /// Which service.
     pub service_name: String,
@@ -121,6 +134,7 @@ pub struct Subscribers {
 
 /// A pod that subscribes to a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Subscriber {
     /// The service it belongs to.
     pub service_name: String,
@@ -132,4 +146,23 @@ pub struct Subscriber {
     pub provider_ids: Vec<String>,
     /// Whether unhealthy pods are left out for it.
     pub healthy_only: bool,
+    /// The last revision that it received; this and what follows are absent before it was told
+    /// anything by this manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_revision: Option<u64>,
+    /// When that was (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<String>,
+    /// Since when there is something that it should know and does not (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind_since: Option<String>,
+    /// Since when every attempt has failed (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<String>,
+    /// Failed attempts since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// Why the last one failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }

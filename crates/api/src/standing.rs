@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a manager is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// It answers and writes.
@@ -18,6 +19,7 @@ pub enum Role {
 
 /// The answer of `GET /health`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Health {
     /// `healthy`, while the process lives.
     pub status: String,
@@ -35,6 +37,7 @@ pub struct Health {
 
 /// Where a manager keeps its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Storage {
     /// `postgres`, `sqlite` or `memory`.
     pub kind: String,
@@ -46,6 +49,7 @@ pub struct Storage {
 
 /// The answer of `GET /ready`, when it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Ready {
     /// `ready`.
     pub status: String,
@@ -61,6 +65,7 @@ pub struct Ready {
 
 /// The answer of `GET /version`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Version {
     /// The program.
     pub name: String,

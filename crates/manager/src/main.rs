@@ -18,10 +18,8 @@ const EXIT_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     match config::invocation(std::env::args_os(), std::env::vars_os()) {
-        Ok(Invocation::Print(text)) => match std::io::stdout().lock().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        },
+        Ok(Invocation::Print(text)) => print(&text),
+        Ok(Invocation::PrintOpenApi) => print(&governance_manager::http::openapi_document()),
         Ok(Invocation::Run(config, text)) => match run(*config, &text) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -33,6 +31,13 @@ fn main() -> ExitCode {
             eprintln!("{error}");
             ExitCode::from(EXIT_USAGE)
         }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -22,12 +22,15 @@ pub(super) enum Request {
     CheckConfig,
     /// `--print-config-reference`.
     PrintReference,
+    /// `--print-openapi`.
+    PrintOpenApi,
     /// `--help` or `--version`: the text itself.
     Print(String),
 }
 
 const CHECK_CONFIG: &str = "check-config";
 const PRINT_REFERENCE: &str = "print-config-reference";
+const PRINT_OPENAPI: &str = "print-openapi";
 const WIDTH: usize = 100;
 
 const ABOUT: &str = "Keeps track of telco services: registration, discovery, health, notification.";
@@ -46,7 +49,9 @@ pub(super) fn parse(
 ) -> Result<(Request, BTreeMap<&'static str, OsString>), String> {
     match command().try_get_matches_from(args) {
         Ok(mut matches) => {
-            let request = if matches.get_flag(PRINT_REFERENCE) {
+            let request = if matches.get_flag(PRINT_OPENAPI) {
+                Request::PrintOpenApi
+            } else if matches.get_flag(PRINT_REFERENCE) {
                 Request::PrintReference
             } else if matches.get_flag(CHECK_CONFIG) {
                 Request::CheckConfig
@@ -88,6 +93,7 @@ fn command() -> Command {
             ),
         )
         .arg(Arg::new(PRINT_REFERENCE).long(PRINT_REFERENCE).action(ArgAction::SetTrue).hide(true))
+        .arg(Arg::new(PRINT_OPENAPI).long(PRINT_OPENAPI).action(ArgAction::SetTrue).hide(true))
 }
 
 fn argument(setting: &dyn Described) -> Option<Arg> {

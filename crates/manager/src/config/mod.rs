@@ -102,6 +102,8 @@ pub enum Invocation {
     Run(Box<Config>, EffectiveText),
     /// Print this to stdout and exit 0.
     Print(String),
+    /// Print the `OpenAPI` document to stdout and exit 0.
+    PrintOpenApi,
 }
 
 /// Interprets the arguments (the first is the program's name) and the environment.
@@ -113,6 +115,7 @@ pub fn invocation(
     let is_check = match request {
         flags::Request::Print(text) => return Ok(Invocation::Print(text)),
         flags::Request::PrintReference => return Ok(Invocation::Print(reference::text())),
+        flags::Request::PrintOpenApi => return Ok(Invocation::PrintOpenApi),
         flags::Request::CheckConfig => true,
         flags::Request::Start => false,
     };

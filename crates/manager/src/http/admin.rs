@@ -4,8 +4,8 @@
 //! is behind a proxy cannot be told.
 
 use axum::extract::{Request, State};
+use governance_api::LogLevel;
 use http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use super::{Answer, Peer, Shared, body, json_answer};
@@ -13,12 +13,6 @@ use crate::telemetry::logging::{self, LevelError};
 
 /// Headers that a proxy adds.
 const PROXIED: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
-
-/// `LOG_LEVEL`, while the process runs.
-#[derive(Debug, Serialize, Deserialize)]
-struct LogLevel {
-    level: String,
-}
 
 pub(super) async fn log_level(request: Request) -> Answer {
     check_local(request.extensions().get::<Peer>(), request.headers())?;
@@ -65,6 +59,6 @@ fn check_local(peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), Problem> 
     Err(Problem::new(StatusCode::FORBIDDEN, "local_only", detail))
 }
 
-fn to_json<T: Serialize>(answer: &T) -> Vec<u8> {
+fn to_json(answer: &LogLevel) -> Vec<u8> {
     serde_json::to_vec(answer).expect("texts always have a JSON form")
 }

@@ -16,6 +16,7 @@ mod json;
 mod link;
 mod list;
 mod metrics;
+mod openapi;
 mod place;
 mod problem;
 mod query;
@@ -48,6 +49,7 @@ use crate::engine::{CheckSoon, DeliveryReader, EngineHandle, HealthReader, Origi
 use crate::watch::Watch;
 
 pub use bind::{BindFault, bind};
+pub use openapi::generated as openapi_document;
 pub use router::{App, Peer};
 pub use server::{ServerSettings, serve};
 

@@ -19,8 +19,8 @@ use tower::ServiceExt as _;
 use super::problem::Problem;
 use super::traffic::Route;
 use super::{
-    HttpState, Traffic, admin, audit, discovery, health, heartbeat, metrics, register, request_id,
-    services, subscribers, unregister, watch,
+    HttpState, Traffic, admin, audit, discovery, health, heartbeat, metrics, openapi, register,
+    request_id, services, subscribers, unregister, watch,
 };
 
 /// Who sent a request; stands in its extensions.
@@ -56,6 +56,8 @@ impl App {
             .route(paths::AUDIT_LOG, get(audit::log_by_id))
             .route(paths::SD_PROMETHEUS, get(discovery::prometheus))
             .route(paths::LOG_LEVEL, get(admin::log_level).put(admin::set_log_level))
+            .route(paths::OPENAPI, get(openapi::document))
+            .route(paths::DOCS, get(openapi::docs))
             .route(paths::METRICS, get(metrics::metrics))
             .route(paths::HEALTH, get(health::health))
             .route(paths::READY, get(health::ready))

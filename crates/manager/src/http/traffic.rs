@@ -10,7 +10,7 @@ use http::StatusCode;
 use crate::telemetry::histogram::Histogram;
 
 /// Routes that are counted apart, in the words of the documentation.
-const ROUTES: [&str; 19] = [
+pub(super) const ROUTES: [&str; 19] = [
     paths::REGISTER,
     paths::UNREGISTER,
     paths::HEARTBEAT,

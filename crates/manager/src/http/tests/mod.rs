@@ -4,6 +4,7 @@
 mod audit;
 mod errors;
 mod metrics;
+mod openapi;
 mod operating;
 mod reads;
 mod registering;
