@@ -43,16 +43,19 @@ pub struct AuditQuery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditPosition {
     /// After so many of the newest.
-    Skipping(usize),
-    /// Behind the entry with this id, whether it is still there or not.
-    Before(u64),
+    Skipping {
+        /// How many are left out.
+        count: usize,
+        /// Only entries behind the one with this id, whether it is still there or not.
+        before: Option<u64>,
+    },
     /// At this entry alone, if it matches.
     At(u64),
 }
 
 impl Default for AuditPosition {
     fn default() -> Self {
-        Self::Skipping(0)
+        Self::Skipping { count: 0, before: None }
     }
 }
 
@@ -116,8 +119,8 @@ impl AuditQuery {
     /// Entries to leave out, newest first.
     pub(crate) fn skipped(&self) -> i64 {
         match self.position {
-            AuditPosition::Skipping(count) => i64::try_from(count).unwrap_or(i64::MAX),
-            AuditPosition::Before(_) | AuditPosition::At(_) => 0,
+            AuditPosition::Skipping { count, .. } => i64::try_from(count).unwrap_or(i64::MAX),
+            AuditPosition::At(_) => 0,
         }
     }
 
@@ -130,13 +133,12 @@ impl AuditQuery {
     /// counting, which looks at everything once more, can be left out.
     pub(crate) fn known_total(&self, read: usize) -> Option<usize> {
         match self.position {
-            AuditPosition::Skipping(skipped)
-                if read <= self.limit && (read > 0 || skipped == 0) =>
-            {
-                Some(skipped.saturating_add(read))
+            AuditPosition::Skipping { count, before: None } => {
+                let is_end = read <= self.limit && (read > 0 || count == 0);
+                is_end.then(|| count.saturating_add(read))
             }
             AuditPosition::At(_) => Some(read),
-            AuditPosition::Skipping(_) | AuditPosition::Before(_) => None,
+            AuditPosition::Skipping { before: Some(_), .. } => None,
         }
     }
 
@@ -144,8 +146,10 @@ impl AuditQuery {
     pub(crate) fn page_of(&self, span: Span) -> Span {
         let within = |id: u64| i64::try_from(id).unwrap_or(i64::MAX);
         match self.position {
-            AuditPosition::Skipping(_) => span,
-            AuditPosition::Before(id) => Span { high: span.high.min(within(id)), ..span },
+            AuditPosition::Skipping { before: None, .. } => span,
+            AuditPosition::Skipping { before: Some(id), .. } => {
+                Span { high: span.high.min(within(id)), ..span }
+            }
             AuditPosition::At(id) => {
                 let id = within(id);
                 Span { low: span.low.max(id), high: span.high.min(id.saturating_add(1)) }

@@ -139,11 +139,9 @@ impl Tables {
         let wanted = query.limit.saturating_add(1);
         let record = |(id, entry)| record(id, entry);
         let records: Vec<_> = match query.position {
-            AuditPosition::Skipping(count) => {
-                matching.skip(count).take(wanted).map(record).collect()
-            }
-            AuditPosition::Before(before) => {
-                matching.filter(|(id, _)| *id < before).take(wanted).map(record).collect()
+            AuditPosition::Skipping { count, before } => {
+                let behind = matching.filter(|(id, _)| before.is_none_or(|before| *id < before));
+                behind.skip(count).take(wanted).map(record).collect()
             }
             AuditPosition::At(at) => matching.filter(|(id, _)| *id == at).map(record).collect(),
         };

@@ -59,11 +59,6 @@ pub(super) async fn log_by_id(State(state): Shared, RawQuery(query): RawQuery) -
 fn read(mut query: Query<'_>) -> Result<AuditQuery, Problem> {
     let from = query.parsed("start_time", parse_time);
     let until = query.parsed("end_time", parse_time);
-    if let (Some(from), Some(until)) = (from, until)
-        && from > until
-    {
-        query.fault("end_time", "is before start_time: swap them".to_owned());
-    }
     let actions = query.parsed("actions", |text| {
         words(text, "an action", AuditAction::parse, &AuditAction::ALL.map(AuditAction::as_str))
     });
@@ -76,11 +71,12 @@ fn read(mut query: Query<'_>) -> Result<AuditQuery, Problem> {
     let beyond = ", and before=ID beyond that";
     let offset = query.parsed("offset", |text| whole(text, "an offset", 0, OFFSET_MAX, beyond));
     let before = query.parsed("before", parse_id);
-    if let (Some(_), Some(_)) = (offset, before) {
-        query.fault("before", "cannot be given together with offset: give one".to_owned());
-    }
     query.finish()?;
-    let skipping = AuditPosition::Skipping(offset.unwrap_or(0));
+    // A span is what lies between two moments, whichever is named first.
+    let (from, until) = match (from, until) {
+        (Some(one), Some(other)) => (Some(one.min(other)), Some(one.max(other))),
+        open => open,
+    };
     Ok(AuditQuery {
         from,
         until,
@@ -88,7 +84,7 @@ fn read(mut query: Query<'_>) -> Result<AuditQuery, Problem> {
         results: results.unwrap_or_default(),
         service,
         pod,
-        position: before.map_or(skipping, AuditPosition::Before),
+        position: AuditPosition::Skipping { count: offset.unwrap_or(0), before },
         limit: limit.unwrap_or(LIMIT_DEFAULT),
     })
 }

@@ -186,8 +186,13 @@ fn read_port(provider: &Fields<'_>, faults: &mut Faults) -> Option<i64> {
     match value {
         Json::Whole(number) => faults.take(&place, parse_port(*number)),
         Json::Fraction(number) => {
-            faults.add(&place, format!("{number} is not a port: give {WHAT}"));
-            None
+            // To JSON, 8080.0 is the same number as 8080.
+            let whole =
+                (1..=65_535_u16).find(|port| (f64::from(*port) - *number).abs() < f64::EPSILON);
+            if whole.is_none() {
+                faults.add(&place, format!("{number} is not a port: give {WHAT}"));
+            }
+            whole.map(i64::from)
         }
         Json::Null | Json::Bool(_) | Json::Text(_) | Json::List(_) | Json::Object(_) => {
             faults.add(&place, format!("must be a number, not {}: give {WHAT}", value.describe()));

@@ -48,6 +48,14 @@ fn all() -> AuditQuery {
     AuditQuery { limit: 100, ..AuditQuery::default() }
 }
 
+fn skipping(count: usize) -> AuditPosition {
+    AuditPosition::Skipping { count, before: None }
+}
+
+fn before(id: u64) -> AuditPosition {
+    AuditPosition::Skipping { count: 0, before: Some(id) }
+}
+
 /// Every field, and ids that fall.
 pub async fn the_audit_is_read_newest_first_as_it_was_written(site: &impl Site) {
     let mut entries = ten();
@@ -87,18 +95,20 @@ pub async fn pages_of_the_audit_follow_one_another(site: &impl Site) {
     let page = |position| AuditQuery { position, limit: 4, ..all() };
     let mut seen = String::new();
     for (skipped, has_more) in [(0, true), (4, true), (8, false), (12, false)] {
-        let page = read(&used.store, page(AuditPosition::Skipping(skipped))).await;
+        let page = read(&used.store, page(skipping(skipped))).await;
         assert_eq!((page.total, page.has_more), (10, has_more), "after {skipped}");
         seen.extend(page.records.iter().map(|record| record.details.as_str()));
     }
     assert_eq!(seen, "9876543210");
-    let first = read(&used.store, page(AuditPosition::Skipping(0))).await;
+    let first = read(&used.store, page(skipping(0))).await;
     let last = first.records.last().expect("four entries").id;
-    let next = read(&used.store, page(AuditPosition::Before(last))).await;
+    let next = read(&used.store, page(before(last))).await;
     assert_eq!((next.total, next.has_more), (10, true));
-    assert_eq!(numbers(&used, page(AuditPosition::Before(last))).await, "5432");
-    assert_eq!(numbers(&used, page(AuditPosition::Before(u64::MAX))).await, "9876");
-    assert_eq!(numbers(&used, page(AuditPosition::Before(0))).await, "");
+    assert_eq!(numbers(&used, page(before(last))).await, "5432");
+    let both = AuditPosition::Skipping { count: 3, before: Some(last) };
+    assert_eq!(numbers(&used, page(both)).await, "210");
+    assert_eq!(numbers(&used, page(before(u64::MAX))).await, "9876");
+    assert_eq!(numbers(&used, page(before(0))).await, "");
     assert_eq!(numbers(&used, AuditQuery::entry(last)).await, "6");
     assert_eq!(numbers(&used, AuditQuery::entry(u64::MAX)).await, "");
 }

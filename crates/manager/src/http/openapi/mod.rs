@@ -4,6 +4,7 @@
 //! served is the checked-in copy, `docs/openapi.json`; a test compares it with what is made, and
 //! `cargo xtask docs` writes it anew.
 
+mod limits;
 mod operations;
 mod page;
 
@@ -64,7 +65,8 @@ pub(super) async fn docs() -> Answer {
 /// The document, made from the code.
 pub fn generated() -> String {
     let schemas = serde_json::to_value(Schemas::openapi()).unwrap_or_default();
-    let components = schemas.get("components").cloned().unwrap_or_default();
+    let mut components = schemas.get("components").cloned().unwrap_or_default();
+    limits::tell(&mut components);
     let mut paths = Map::new();
     for operation in operations() {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
@@ -138,7 +140,8 @@ fn parameter(parameter: &Parameter) -> Value {
     };
     let text = json!(example);
     let (schema, example) = match kind {
-        Kind::Text => (json!({"type": "string", "minLength": 1}), text),
+        Kind::Text => (json!({"type": "string", "pattern": "^[^\\u0000]+$"}), text),
+        Kind::Like(expression) => (json!({"type": "string", "pattern": expression}), text),
         Kind::Time => (json!({"type": "string", "format": "date-time"}), text),
         Kind::Whole(from, to) => {
             let number: u64 = example.parse().unwrap_or_default();

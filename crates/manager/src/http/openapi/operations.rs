@@ -41,6 +41,8 @@ pub(super) enum Place {
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Text,
+    /// A text that matches an expression.
+    Like(&'static str),
     Time,
     /// From, to.
     Whole(u64, u64),
@@ -70,6 +72,10 @@ const fn query(
 const STATUSES: &[&str] = &["healthy", "unhealthy", "unknown"];
 const ACTIONS: &[&str] =
     &["register", "unregister", "auto_cleanup", "health_status_change", "reconcile", "takeover"];
+/// A protocol's token.
+pub(super) const PROTOCOL: &str = "^[a-z][a-z0-9+.-]{0,31}$";
+/// Names of ASCII in hexadecimal.
+const POSITION: &str = "^([2-7][0-9a-f]){1,128}-([2-7][0-9a-f]){1,128}$";
 const REVISION_MAX: u64 = 1 << 53;
 
 const SERVICE: Parameter = Parameter {
@@ -91,13 +97,13 @@ const OF_POD: Parameter = query("pod_name", "Of pods of this name.", Kind::Text,
 const WITH_STATUS: Parameter =
     query("status", "Pods of this status.", Kind::OneOf(STATUSES), "unknown");
 const WITH_PROTOCOL: Parameter =
-    query("protocol", "Pods with a provider of this protocol.", Kind::Text, "http");
+    query("protocol", "Pods with a provider of this protocol.", Kind::Like(PROTOCOL), "http");
 const WITH_PROVIDER: Parameter =
     query("provider_id", "Pods with a provider of this id.", Kind::Text, "eir-http");
 const LIMIT: Parameter =
     query("limit", "The most pods of a page; all, if absent.", Kind::Whole(1, 10_000), "100");
 const CURSOR: Parameter =
-    query("cursor", "`next_cursor` of the page before.", Kind::Text, "656972-6569722d706f642d31");
+    query("cursor", "`next_cursor` of the page before.", Kind::Like(POSITION), "656972-6569722d31");
 
 const fn required(name: &'static str, about: &'static str, example: &'static str) -> Parameter {
     Parameter { name, place: Place::RequiredQuery, about, kind: Kind::Text, example }
@@ -157,7 +163,12 @@ static PODS: [Operation; 3] = [
                 Kind::Whole(0, REVISION_MAX),
                 "4294967297",
             ),
-            query("instance_id", "Only if this is its process.", Kind::Text, "7f3a"),
+            query(
+                "instance_id",
+                "Only if this is its process.",
+                Kind::Like("^[!-~]{1,64}$"),
+                "7f3a",
+            ),
         ],
         body: None,
         answer: Content::Json("Unregistered"),
@@ -243,8 +254,13 @@ static AUDIT: [Operation; 2] = [
         tag: "Audit",
         summary: "What was done, newest first; read from the store.",
         parameters: &[
-            query("start_time", "Not before (RFC 3339).", Kind::Time, "2026-01-02T03:04:05Z"),
-            query("end_time", "Not after (RFC 3339).", Kind::Time, "2036-01-02T03:04:05Z"),
+            query(
+                "start_time",
+                "One end of a span (RFC 3339), which belongs to it.",
+                Kind::Time,
+                "2026-01-02T03:04:05Z",
+            ),
+            query("end_time", "The other end.", Kind::Time, "2036-01-02T03:04:05Z"),
             query("actions", "One of these.", Kind::SomeOf(ACTIONS), "register,unregister"),
             query("results", "One of these.", Kind::SomeOf(&["success", "failure"]), "success"),
             OF_SERVICE,
@@ -257,14 +273,13 @@ static AUDIT: [Operation; 2] = [
             ),
             query(
                 "offset",
-                "Entries to leave out; not together with `before`.",
+                "Entries to leave out, of those behind `before` if that is given.",
                 Kind::Whole(0, 10_000),
                 "0",
             ),
             query(
                 "before",
-                "The page behind this entry: `next_before` of the page before. Not together with \
-                 `offset`.",
+                "The page behind this entry: `next_before` of the page before.",
                 Kind::Whole(0, u64::MAX),
                 "1207",
             ),

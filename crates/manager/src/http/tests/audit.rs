@@ -24,13 +24,14 @@ async fn logs(bench: &Bench, query: &str) -> AuditLogs {
 /// Waits until the start was written, which happens behind everything else.
 async fn started() -> Bench {
     let bench = Bench::start().await;
-    let written = async {
-        while logs(&bench, "actions=takeover").await.total == 0 {
-            tokio::task::yield_now().await;
+    // Looks are counted, not time: the machine may stand still for a while.
+    for _ in 0..5_000 {
+        if logs(&bench, "actions=takeover").await.total > 0 {
+            return bench;
         }
-    };
-    tokio::time::timeout(Duration::from_secs(10), written).await.expect("it is written");
-    bench
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("the start is not in the audit");
 }
 
 /// Registers, registers again with other wishes, with another address, and leaves.
@@ -127,6 +128,8 @@ async fn pages_lead_to_one_another() {
     }
     assert_eq!(seen, whole);
     assert_eq!(ids(&logs(&bench, "limit=2&offset=3").await), whole[3..]);
+    let third = whole[2].as_str().unwrap();
+    assert_eq!(ids(&logs(&bench, &format!("before={third}&offset=1")).await), whole[4..]);
     let none = logs(&bench, "offset=10000").await;
     assert_eq!((none.total, none.logs.len()), (5, 0));
 }
@@ -156,6 +159,8 @@ async fn conditions_narrow() {
         ("start_time=2026-01-02T05:04:05+02:00", 5),
         ("end_time=2026-01-02T03:04:05.677Z", 0),
         ("end_time=2026-01-02T03:04:06Z&service_name=eir&actions=unregister", 1),
+        ("start_time=2027-01-01T00:00:00Z&end_time=2026-01-01T00:00:00Z", 5),
+        ("start_time=2027-01-01T00:00:00Z&end_time=2028-01-01T00:00:00Z", 0),
         ("unknown=1", 5),
     ] {
         assert_eq!(logs(&bench, query).await.total, expected, "{query}");
@@ -184,13 +189,9 @@ async fn every_fault_of_a_question_is_named_at_once() {
         ]
     );
     assert!(problem.detail.contains("\"explode\" is not an action: use register, "), "{problem:?}");
-    for (query, pointer) in [
-        ("start_time=2026-01-02T00:00:01Z&end_time=2026-01-02T00:00:00Z", "/end_time"),
-        ("offset=1&before=2", "/before"),
-        ("offset=10001", "/offset"),
-        ("limit=0", "/limit"),
-        ("before=-1", "/before"),
-    ] {
+    for (query, pointer) in
+        [("offset=10001", "/offset"), ("limit=0", "/limit"), ("before=-1", "/before")]
+    {
         let answer = bench.get(&format!("/audit/logs?{query}")).await;
         let problem = answer.problem(400, "invalid_request");
         assert_eq!(problem.errors[0].pointer, pointer, "{query}");

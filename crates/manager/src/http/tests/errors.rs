@@ -99,6 +99,7 @@ fn provider_cases() -> Vec<Case> {
         ("port missing", provider("port", Value::Null), "/providers/0/port", &["is missing"]),
         ("port a text", provider("port", json!("8080")), "/providers/0/port", &["be a number"]),
         ("port a fraction", provider("port", json!(80.5)), "/providers/0/port", &["whole number"]),
+        ("port infinite", provider("port", json!(1e300)), "/providers/0/port", &["whole number"]),
         ("port zero", provider("port", json!(0)), "/providers/0/port", &["1 to 65535"]),
         ("port too high", provider("port", json!(65_536)), "/providers/0/port", &["1 to 65535"]),
         ("port huge", provider("port", json!(u64::MAX)), "/providers/0/port", &["1 to 65535"]),

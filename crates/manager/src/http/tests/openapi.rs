@@ -224,6 +224,32 @@ fn every_route_is_documented_and_every_name_is_unique() {
 }
 
 #[test]
+fn limits_of_what_is_sent_are_told() {
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    for (schema, field, limit, value) in [
+        ("RegisterRequest", "service_name", "maxLength", json!(128)),
+        ("RegisterRequest", "pod_name", "maxLength", json!(128)),
+        ("RegisterRequest", "health_check_url", "maxLength", json!(512)),
+        ("RegisterRequest", "notification_url", "maxLength", json!(512)),
+        ("RegisterRequest", "instance_id", "maxLength", json!(64)),
+        ("RegisterRequest", "providers", "maxItems", json!(64)),
+        ("RegisterRequest", "subscriptions", "maxItems", json!(256)),
+        ("NewProvider", "protocol", "pattern", json!("^[a-z][a-z0-9+.-]{0,31}$")),
+        ("NewProvider", "ip", "maxLength", json!(253)),
+        ("NewSubscription", "healthy_only", "type", json!(["boolean", "null"])),
+        ("NewProvider", "port", "maximum", json!(65_535)),
+        ("NewProvider", "provider_id", "maxLength", json!(128)),
+        ("NewSubscription", "service_name", "maxLength", json!(128)),
+        ("NewSubscription", "provider_ids", "maxItems", json!(64)),
+    ] {
+        assert_eq!(schemas[schema]["properties"][field][limit], value, "{schema}.{field}");
+    }
+    assert!(schemas["LogLevel"]["properties"]["level"]["pattern"].is_string());
+    assert!(schemas["Provider"]["properties"]["port"]["maximum"].is_null(), "old rows are shown");
+}
+
+#[test]
 fn the_example_of_a_registration_is_one_of_the_api() {
     let document = document();
     let body = &document["paths"]["/register"]["post"]["requestBody"]["content"];

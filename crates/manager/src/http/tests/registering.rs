@@ -216,3 +216,14 @@ async fn hidden_unhealthy_pods_are_left_out_of_summaries_only() {
     assert_eq!(shown(true), json!([]));
     assert_eq!(shown(false)[0]["status"], "unhealthy");
 }
+
+#[tokio::test]
+async fn a_port_written_as_a_whole_fraction_is_the_same_number() {
+    let bench = Bench::start().await;
+    let body = registration("eir", "a").to_string().replace(":8080,", ":8080.0,");
+    let body = body.replace(":8080}", ":8080.0}");
+    assert!(body.contains("8080.0"), "{body}");
+    let answer = bench.post(body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert!(answer.text.contains("\"port\":8080}"), "{}", answer.text);
+}
