@@ -111,7 +111,7 @@ async fn who_leaves_and_comes_back_misses_nothing_and_sees_nothing_twice() {
     let nervous = follow(&world, None, 1, is_last);
     let one = follow(&world, Some("eir"), 11, is_last);
     let ((), steady, restless, nervous, one) =
-        within(async { tokio::join!(changes, steady, restless, nervous, one) }).await;
+        within(Box::pin(async { tokio::join!(changes, steady, restless, nervous, one) })).await;
     for (ids, pods) in [&steady, &restless, &nervous] {
         assert!(ids.windows(2).all(|pair| pair[0] + 1 == pair[1]), "each once, without a gap");
         assert_eq!(ids.last(), steady.0.last());
