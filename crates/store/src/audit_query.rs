@@ -13,6 +13,9 @@ use crate::audit::{AuditAction, AuditResult};
 
 /// Entries that are counted for a total; of more it is only said that there are more.
 pub const AUDIT_TOTAL_MAX: usize = 10_000;
+/// Of so many of the newest ids matches are counted; older ones are only looked at for a page that
+/// needs them. So a total never costs more than a second, however rare the matches are.
+const COUNTED_IDS_MAX: i64 = 2_000_000;
 /// By how much, at most, an entry is older than one that was stored before it: a day without a
 /// store, or a clock that was set back by a day. Beyond that, entries at the rim of a span of
 /// time may be left out.
@@ -91,7 +94,7 @@ pub struct AuditRecord {
 pub struct AuditPage {
     /// How many entries match on all pages; at most [`AUDIT_TOTAL_MAX`].
     pub total: usize,
-    /// Whether there are more than `total`.
+    /// Whether there are, or may be, more than `total`.
     pub is_total_minimum: bool,
     /// Newest first.
     pub records: Vec<AuditRecord>,
@@ -100,14 +103,25 @@ pub struct AuditPage {
 }
 
 impl AuditPage {
-    /// A page of `records`, of which one more than `limit` was read if there is one, out of
-    /// `counted` matches, of which one more than [`AUDIT_TOTAL_MAX`] was counted if there is one.
-    pub(crate) fn new(mut records: Vec<AuditRecord>, limit: usize, counted: usize) -> Self {
-        let has_more = records.len() > limit;
-        records.truncate(limit);
-        let total = counted.min(AUDIT_TOTAL_MAX);
-        Self { total, is_total_minimum: counted > AUDIT_TOTAL_MAX, records, has_more }
+    /// The answer of `records`, of which one more than the page holds was read if there is one.
+    pub(crate) fn new(query: &AuditQuery, mut records: Vec<AuditRecord>, count: Count) -> Self {
+        let has_more = records.len() > query.limit;
+        let seen = usize::try_from(query.skipped()).unwrap_or(usize::MAX);
+        let seen = if records.is_empty() { 0 } else { seen.saturating_add(records.len()) };
+        records.truncate(query.limit);
+        let matches = count.matches.max(seen);
+        let is_total_minimum = !count.is_whole || matches > AUDIT_TOTAL_MAX;
+        Self { total: matches.min(AUDIT_TOTAL_MAX), is_total_minimum, records, has_more }
     }
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// Matches, of which one more than [`AUDIT_TOTAL_MAX`] was counted if there is one.
+    pub(crate) matches: usize,
+    /// Whether all ids were looked at.
+    pub(crate) is_whole: bool,
 }
 
 impl AuditQuery {
@@ -131,15 +145,16 @@ impl AuditQuery {
 
     /// How many entries match, if `read`, what was read for the page, shows the end of them: then
     /// counting, which looks at everything once more, can be left out.
-    pub(crate) fn known_total(&self, read: usize) -> Option<usize> {
-        match self.position {
+    pub(crate) fn known_total(&self, read: usize) -> Option<Count> {
+        let matches = match self.position {
             AuditPosition::Skipping { count, before: None } => {
                 let is_end = read <= self.limit && (read > 0 || count == 0);
                 is_end.then(|| count.saturating_add(read))
             }
             AuditPosition::At(_) => Some(read),
             AuditPosition::Skipping { before: Some(_), .. } => None,
-        }
+        };
+        matches.map(|matches| Count { matches, is_whole: true })
     }
 
     /// Ids of the page among those that match, which are within `span`.
@@ -173,6 +188,14 @@ impl AuditQuery {
 pub(crate) struct Span {
     pub(crate) low: i64,
     pub(crate) high: i64,
+}
+
+impl Span {
+    /// The ids among which matches are counted, and whether those are all.
+    pub(crate) fn counted(self) -> (Self, bool) {
+        let low = self.low.max(self.high.saturating_sub(COUNTED_IDS_MAX));
+        (Self { low, ..self }, low == self.low)
+    }
 }
 
 /// The search for the first entry behind a moment, as if times never went back. Ids may have gaps.
@@ -232,10 +255,24 @@ mod tests {
     }
 
     #[test]
-    fn a_page_says_whether_there_is_more() {
-        let page = AuditPage::new(Vec::new(), 5, AUDIT_TOTAL_MAX + 1);
-        assert_eq!((page.total, page.is_total_minimum), (AUDIT_TOTAL_MAX, true));
-        let page = AuditPage::new(Vec::new(), 5, AUDIT_TOTAL_MAX);
-        assert_eq!((page.total, page.is_total_minimum), (AUDIT_TOTAL_MAX, false));
+    fn a_page_says_whether_there_may_be_more() {
+        let query = AuditQuery { limit: 5, ..AuditQuery::default() };
+        for (matches, is_whole, expected) in [
+            (AUDIT_TOTAL_MAX + 1, true, (AUDIT_TOTAL_MAX, true)),
+            (AUDIT_TOTAL_MAX, true, (AUDIT_TOTAL_MAX, false)),
+            (7, false, (7, true)),
+            (7, true, (7, false)),
+        ] {
+            let page = AuditPage::new(&query, Vec::new(), Count { matches, is_whole });
+            assert_eq!((page.total, page.is_total_minimum), expected);
+        }
+    }
+
+    #[test]
+    fn counting_ends_somewhere_and_says_so() {
+        let all = Span { low: 5, high: COUNTED_IDS_MAX + 5 };
+        assert_eq!(all.counted(), (all, true));
+        let more = Span { low: 4, ..all };
+        assert_eq!(more.counted(), (all, false));
     }
 }

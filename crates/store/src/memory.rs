@@ -10,6 +10,7 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use governance_domain::{Pod, PodKey, Status, Timestamp};
 use uuid::Uuid;
 
+use crate::audit_query::Count;
 use crate::{
     AUDIT_TOTAL_MAX, AcquireError, AuditEntry, AuditPage, AuditPosition, AuditQuery, AuditRecord,
     Batch, CommitError, Description, HealthWrite, Loaded, Owner, Renewal, RowChange, Store,
@@ -145,8 +146,7 @@ impl Tables {
             }
             AuditPosition::At(at) => matching.filter(|(id, _)| *id == at).map(record).collect(),
         };
-        let total = query.known_total(records.len()).unwrap_or(counted);
-        AuditPage::new(records, query.limit, total)
+        AuditPage::new(query, records, Count { matches: counted, is_whole: true })
     }
 }
 

@@ -15,7 +15,7 @@ use super::tenure::chain;
 /// Questions that the store works on at once; others wait for their turn.
 const QUESTIONS_MAX: usize = 2;
 /// How long an answer may take, the wait for its turn included.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Why there is no answer. None of these says anything about the entries.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -14,7 +14,9 @@ use super::fault::Trouble;
 use super::session::{self, Purpose, Session};
 use super::write::silence;
 use super::{PostgresStore, statements};
-use crate::audit_query::{AUDIT_TOTAL_MAX, AuditPage, AuditQuery, AuditRecord, Bisection, Span};
+use crate::audit_query::{
+    AUDIT_TOTAL_MAX, AuditPage, AuditQuery, AuditRecord, Bisection, Count, Span,
+};
 use crate::{AuditAction, AuditResult, StoreFault};
 
 impl PostgresStore {
@@ -54,13 +56,15 @@ async fn page(client: &Client, query: &AuditQuery) -> Result<AuditPage, Error> {
     let rows = matching(client, query, &rows, query.page_of(span), part).await?;
     let records = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
     let count = format!("SELECT count(*) FROM ({}) AS matching", statements::audit_matches("1"));
-    if let Some(total) = query.known_total(records.len()) {
-        return Ok(AuditPage::new(records, query.limit, total));
+    if let Some(count) = query.known_total(records.len()) {
+        return Ok(AuditPage::new(query, records, count));
     }
+    let (counted_ids, is_whole) = span.counted();
     let most = i64::try_from(AUDIT_TOTAL_MAX).unwrap_or(i64::MAX - 1) + 1;
-    let counted = matching(client, query, &count, span, (most, 0)).await?;
+    let counted = matching(client, query, &count, counted_ids, (most, 0)).await?;
     let counted = counted.first().map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
-    Ok(AuditPage::new(records, query.limit, usize::try_from(counted).unwrap_or(0)))
+    let matches = usize::try_from(counted).unwrap_or(0);
+    Ok(AuditPage::new(query, records, Count { matches, is_whole }))
 }
 
 /// The ids among which matches are.

@@ -26,8 +26,8 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 const KEEPALIVE_RETRIES: u32 = 3;
-/// A question about the audit may take so long: longer, and nobody waits for the answer.
-const READING_TIMEOUT: Duration = Duration::from_secs(3);
+/// A statement that reads the audit may take so long: longer, and nobody waits for the answer.
+const READING_TIMEOUT: Duration = Duration::from_secs(8);
 /// Databases that are there on any server, to create ours from.
 const MAINTENANCE: [&str; 2] = ["postgres", "yugabyte"];
 
@@ -48,7 +48,7 @@ impl Purpose {
         match self {
             Self::Writing => settings.statement_timeout,
             Self::Bulk => settings.statement_timeout.max(Duration::from_mins(1)),
-            Self::Reading => settings.statement_timeout.min(READING_TIMEOUT),
+            Self::Reading => READING_TIMEOUT,
         }
     }
 }

@@ -50,8 +50,13 @@ pub(super) const WRITING_WISHES: [&str; 5] = [
 
 /// Wishes for the connection that reads the audit for people: it cannot change anything, and takes
 /// no second processor from those who write.
-pub(super) const READING_WISHES: [&str; 3] = [
+/// The audit is read along its key, newest first: whatever the planner believes of a table that
+/// nobody has analysed yet, it must not read and sort all of it for a page.
+pub(super) const READING_WISHES: [&str; 6] = [
     "SET default_transaction_read_only = on",
+    "SET enable_seqscan = off",
+    "SET enable_bitmapscan = off",
+    "SET enable_sort = off",
     "SET max_parallel_workers_per_gather = 0",
     "SET jit = off",
 ];

@@ -16,7 +16,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, named_params};
 
 use super::fault::{self, OpenFault};
 use super::thread::{Owned, StoreThread};
-use crate::audit_query::{AUDIT_TOTAL_MAX, AuditPage, AuditQuery, AuditRecord, Bisection, Span};
+use crate::audit_query::{
+    AUDIT_TOTAL_MAX, AuditPage, AuditQuery, AuditRecord, Bisection, Count, Span,
+};
 use crate::rows::{read_time, time_text};
 use crate::{AuditAction, AuditResult, StoreFault};
 
@@ -120,11 +122,14 @@ fn page(view: &Connection, query: &AuditQuery) -> rusqlite::Result<AuditPage> {
          LIMIT :wanted OFFSET :skipped)"
     );
     let most = i64::try_from(AUDIT_TOTAL_MAX).unwrap_or(i64::MAX - 1) + 1;
-    if let Some(total) = query.known_total(records.len()) {
-        return Ok(AuditPage::new(records, query.limit, total));
+    if let Some(count) = query.known_total(records.len()) {
+        return Ok(AuditPage::new(query, records, count));
     }
-    let counted = matching(view, query, &count, span, (most, 0), |row| row.get::<_, u32>(0))?;
-    Ok(AuditPage::new(records, query.limit, counted.first().map_or(0, |count| *count as usize)))
+    let (counted_ids, is_whole) = span.counted();
+    let counted =
+        matching(view, query, &count, counted_ids, (most, 0), |row| row.get::<_, u32>(0))?;
+    let matches = counted.first().map_or(0, |count| *count as usize);
+    Ok(AuditPage::new(query, records, Count { matches, is_whole }))
 }
 
 /// The ids among which matches are.
