@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Fanout(FanoutOptions),
     /// Health checks of many pods: how late they begin, what they cost, how soon a death shows.
     Health(HealthOptions),
+    /// Registrations without watchers and with them, in turns.
+    Watch(WatchOptions),
     /// The ceiling, as the other commands start it.
     #[command(hide = true)]
     Bare(BareOptions),
@@ -58,6 +60,18 @@ pub(crate) struct RegisterOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReadOptions {
+    #[command(flatten)]
+    pub(crate) load: LoadOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchOptions {
+    /// Watchers of a service in which nothing happens.
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(0..=5_000))]
+    pub(crate) quiet: u32,
+    /// Watchers of everything.
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u32).range(0..=1_000))]
+    pub(crate) unfiltered: u32,
     #[command(flatten)]
     pub(crate) load: LoadOptions,
 }

@@ -50,6 +50,7 @@ fn run(command: &Command) -> anyhow::Result<bool> {
         Command::Fanout(options) => &options.output,
         Command::Register(options) => &options.load.output,
         Command::Read(options) => &options.load.output,
+        Command::Watch(options) => &options.load.output,
         Command::Restart(options) => &options.output,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

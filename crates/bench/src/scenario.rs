@@ -9,6 +9,7 @@ mod read;
 mod register;
 mod restart;
 mod storm;
+mod watch;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -34,6 +35,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<Report> {
         Command::Restart(options) => restart::run(options).await,
         Command::Fanout(options) => fanout::run(options).await,
         Command::Health(options) => health::run(options).await,
+        Command::Watch(options) => watch::run(options).await,
         Command::Bare(_) | Command::Farm(_) | Command::Pods(_) | Command::Ask(_) => {
             bail!("a part of a scenario is none")
         }
