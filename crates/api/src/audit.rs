@@ -12,7 +12,7 @@ pub struct AuditLog {
     pub timestamp: String,
     /// `register`, `unregister`, `auto_cleanup`, `health_status_change`, `reconcile`, `takeover`.
     pub action: String,
-    /// `success` or `failure`.
+    /// `success`, `failure`, or `denied` if the caller may not.
     pub result: String,
     /// Of which service; none if it is about none.
     pub service_name: Option<String>,
@@ -32,6 +32,9 @@ pub struct AuditLog {
     /// Where that request came from, `address:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<String>,
+    /// Who sent it, if it said who it is: the name of its token or of its certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 /// The answer of `GET /audit/logs`.

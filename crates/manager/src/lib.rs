@@ -3,6 +3,7 @@
 //! [`start`] is the only wiring: it makes every part and hands each what it needs. `http`,
 //! `health` and `notify` never see one another; they meet through `engine`.
 
+pub mod access;
 pub mod clock;
 pub mod config;
 pub mod connect;

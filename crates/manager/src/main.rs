@@ -1,10 +1,10 @@
 //! The program: arguments in, exit code out. Everything else is in the library.
 
-use std::io::Write;
+use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
 use governance_manager::config::{self, Config, EffectiveText, Invocation};
-use governance_manager::{start, telemetry};
+use governance_manager::{access, start, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -15,11 +15,20 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Wrong usage or configuration (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
+/// The most that is read of a token.
+const TOKEN_READ_MAX: u64 = 8 * 1024;
 
 fn main() -> ExitCode {
     match config::invocation(std::env::args_os(), std::env::vars_os()) {
         Ok(Invocation::Print(text)) => print(&text),
         Ok(Invocation::PrintOpenApi) => print(&governance_manager::http::openapi_document()),
+        Ok(Invocation::HashToken(beginning)) => match hash_token(&beginning) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&error);
+                ExitCode::from(EXIT_USAGE)
+            }
+        },
         Ok(Invocation::Run(config, text)) => match run(*config, &text) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -39,6 +48,15 @@ fn print(text: &str) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Reads a token from stdin and prints its line.
+fn hash_token(beginning: &str) -> anyhow::Result<()> {
+    let mut token = Vec::new();
+    std::io::stdin().lock().take(TOKEN_READ_MAX).read_to_end(&mut token)?;
+    let line = access::hashed_line(beginning, &token).map_err(anyhow::Error::msg)?;
+    writeln!(std::io::stdout().lock(), "{line}")?;
+    Ok(())
 }
 
 fn run(config: Config, text: &EffectiveText) -> anyhow::Result<()> {

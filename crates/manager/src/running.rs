@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::access::{Access, AccessFault};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, StorageChoice};
 use crate::connect::{Dialer, Policy, SystemResolver, Trust, TrustFault};
@@ -45,6 +46,9 @@ pub enum StartError {
     /// The additional CAs cannot be read.
     #[error(transparent)]
     Trust(#[from] TrustFault),
+    /// A file that should protect the API cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessFault),
 }
 
 impl StartError {
@@ -53,6 +57,7 @@ impl StartError {
         match self {
             Self::Bind(fault) => fault.hint(),
             Self::DataDir(fault) => Some(fault.hint()),
+            Self::Access(fault) => Some(fault.hint()),
             Self::Trust(_) => {
                 Some("TARGET_CA_FILE names a PEM file with certificates of CAs".to_owned())
             }
@@ -80,6 +85,9 @@ pub struct Running {
 /// When the port or the data directory cannot be had, or the storage cannot be chosen.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
     descriptors::raise_limit();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let access =
+        Access::load(&config.access, Arc::clone(&clock)).map_err(StartError::from)?.map(Arc::new);
     let listeners =
         http::bind(config.server.host.as_deref(), config.server.port).map_err(StartError::from)?;
     let first = listeners.first().context("the API has no address")?;
@@ -93,8 +101,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         },
         address: advertised(address),
     };
-    announce(address, &store.describe(), &reason);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    announce(address, &store.describe(), &reason, access.as_deref());
     let settings = EngineSettings {
         event_queue_size: config.engine.event_queue_size,
         max_pods_per_service: config.engine.max_pods_per_service,
@@ -121,23 +128,20 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         health: Some(health.reader()),
         deliveries: Some(notify_task.reader()),
         watch: Some(watch.clone()),
+        access: access.clone(),
         ..HttpState::new(handle.clone(), clock, config.server.request_timeout, draining.clone())
     });
     let mut parts = Parts::default();
     // First, because requests under way are waited for, and a stream ends only when it is told to.
     parts.spawn("watch", |stop| ending(watch.run(stop)));
     parts.spawn("http", |stop| serve(listeners, app, stop));
+    if let Some(access) = access {
+        parts.spawn("access", |stop| ending(access.watch(stop)));
+    }
     parts.spawn("health", |stop| ending(health_task.run(stop)));
     parts.spawn("notify", |stop| ending(notify_task.run(stop)));
     let inbox = handle.clone();
-    parts.spawn("engine", |stop| async move {
-        let mut running = pin!(engine.run());
-        tokio::select! {
-            ended = &mut running => return Ok(ended?),
-            () = stop.cancelled() => inbox.close(),
-        }
-        Ok(running.await?)
-    });
+    parts.spawn("engine", |stop| write(engine, inbox, stop));
     Ok(Running {
         address,
         engine: handle,
@@ -170,6 +174,16 @@ impl Running {
         info!("stopped");
         Ok(())
     }
+}
+
+/// Runs the writer; told to stop, it finishes what was accepted.
+async fn write(engine: Engine, inbox: EngineHandle, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut running = pin!(engine.run());
+    tokio::select! {
+        ended = &mut running => return Ok(ended?),
+        () = stop.cancelled() => inbox.close(),
+    }
+    Ok(running.await?)
 }
 
 async fn ending(task: impl Future<Output = ()>) -> anyhow::Result<()> {
@@ -212,7 +226,12 @@ fn advertised(address: SocketAddr) -> String {
 }
 
 /// What a newcomer needs: where it is, where the data is and why, and a line that works.
-fn announce(address: SocketAddr, storage: &governance_store::Description, reason: &str) {
+fn announce(
+    address: SocketAddr,
+    storage: &governance_store::Description,
+    reason: &str,
+    access: Option<&Access>,
+) {
     let reached = if address.ip().is_unspecified() {
         format!("localhost:{}", address.port())
     } else {
@@ -224,5 +243,22 @@ fn announce(address: SocketAddr, storage: &governance_store::Description, reason
     if !storage.is_durable {
         warn!("STORAGE=memory keeps nothing: all registrations are gone when this process ends");
     }
-    info!("try it: curl -s http://{reached}/services");
+    let speaks_tls = access.is_some_and(|access| access.tls().is_some());
+    let asks = access.is_some_and(Access::asks_for_identity);
+    if !asks {
+        warn!(
+            "whoever reaches this port may register and unregister pods: API_TOKENS_FILE or \
+             TLS_CLIENT_CA_FILE has callers say who they are"
+        );
+    } else if !speaks_tls {
+        warn!(
+            "tokens are sent in clear text: TLS_CERT_FILE and TLS_KEY_FILE hide them, unless \
+             something in front of this port does"
+        );
+    }
+    let (scheme, token) = (
+        if speaks_tls { "https" } else { "http" },
+        if asks { " -H 'Authorization: Bearer …'" } else { "" },
+    );
+    info!("try it: curl -s{token} {scheme}://{reached}/services");
 }

@@ -55,17 +55,20 @@ pub enum AuditResult {
     Success,
     /// Not.
     Failure,
+    /// Not, because the caller may not, or did not say who it is.
+    Denied,
 }
 
 impl AuditResult {
-    /// Both of them.
-    pub const ALL: [Self; 2] = [Self::Success, Self::Failure];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Success, Self::Failure, Self::Denied];
 
     /// The word in the table and on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Failure => "failure",
+            Self::Denied => "denied",
         }
     }
 

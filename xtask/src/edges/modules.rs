@@ -14,7 +14,7 @@ const WIRING: &[&str] = &["lib", "main", "running"];
 /// Rooms that stand on top: nobody but the wiring may name them.
 const TOP: &[&str] = &["http", "health", "notify"];
 /// Rooms that must not know that there is a store; the engine alone talks to it.
-const WITHOUT_STORE: &[&str] = &["http", "health", "notify", "watch", "config"];
+const WITHOUT_STORE: &[&str] = &["http", "health", "notify", "watch", "access", "config"];
 /// The one room that may name no other room.
 const ALONE: &str = "config";
 

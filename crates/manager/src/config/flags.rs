@@ -24,6 +24,8 @@ pub(super) enum Request {
     PrintReference,
     /// `--print-openapi`.
     PrintOpenApi,
+    /// `--hash-token`, with the beginning of the line.
+    HashToken(String),
     /// `--help` or `--version`: the text itself.
     Print(String),
 }
@@ -31,6 +33,7 @@ pub(super) enum Request {
 const CHECK_CONFIG: &str = "check-config";
 const PRINT_REFERENCE: &str = "print-config-reference";
 const PRINT_OPENAPI: &str = "print-openapi";
+const HASH_TOKEN: &str = "hash-token";
 const WIDTH: usize = 100;
 
 const ABOUT: &str = "Keeps track of telco services: registration, discovery, health, notification.";
@@ -49,7 +52,9 @@ pub(super) fn parse(
 ) -> Result<(Request, BTreeMap<&'static str, OsString>), String> {
     match command().try_get_matches_from(args) {
         Ok(mut matches) => {
-            let request = if matches.get_flag(PRINT_OPENAPI) {
+            let request = if let Some(beginning) = matches.remove_one::<String>(HASH_TOKEN) {
+                Request::HashToken(beginning)
+            } else if matches.get_flag(PRINT_OPENAPI) {
                 Request::PrintOpenApi
             } else if matches.get_flag(PRINT_REFERENCE) {
                 Request::PrintReference
@@ -92,6 +97,10 @@ fn command() -> Command {
                 "Print the effective configuration and where each value comes from, then exit",
             ),
         )
+        .arg(Arg::new(HASH_TOKEN).long(HASH_TOKEN).value_name("NAME RIGHT …").help(
+            "Read a token from stdin and print its line for API_TOKENS_FILE, which begins with \
+             this value, such as 'eir-pods write services=eir', then exit",
+        ))
         .arg(Arg::new(PRINT_REFERENCE).long(PRINT_REFERENCE).action(ArgAction::SetTrue).hide(true))
         .arg(Arg::new(PRINT_OPENAPI).long(PRINT_OPENAPI).action(ArgAction::SetTrue).hide(true))
 }

@@ -7,6 +7,7 @@
 //! touched are those that a setting names. What a value does is not decided here; neither is the
 //! exit code, nor where the texts are printed.
 
+mod access;
 mod check;
 mod database;
 pub mod duration;
@@ -32,6 +33,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+pub use access::{Access, TlsFiles};
 pub use check::EffectiveText;
 pub use database::{Database, Secret, SslMode};
 pub use engine::Engine;
@@ -51,6 +53,8 @@ use source::{Reader, Values};
 pub struct Config {
     /// The HTTP server.
     pub server: Server,
+    /// Who may use it.
+    pub access: Access,
     /// Where state is kept.
     pub storage: Storage,
     /// How to reach PostgreSQL, if that is where.
@@ -79,6 +83,7 @@ impl Config {
     fn read(reader: &mut Reader<'_>) -> Self {
         let mut config = Self {
             server: Server::read(reader),
+            access: Access::read(reader),
             storage: Storage::read(reader),
             database: Database::read(reader),
             engine: Engine::read(reader),
@@ -104,6 +109,9 @@ pub enum Invocation {
     Print(String),
     /// Print the `OpenAPI` document to stdout and exit 0.
     PrintOpenApi,
+    /// Read a token from stdin, print this beginning of a line of `API_TOKENS_FILE` with its hash
+    /// at the end, and exit 0.
+    HashToken(String),
 }
 
 /// Interprets the arguments (the first is the program's name) and the environment.
@@ -116,6 +124,7 @@ pub fn invocation(
         flags::Request::Print(text) => return Ok(Invocation::Print(text)),
         flags::Request::PrintReference => return Ok(Invocation::Print(reference::text())),
         flags::Request::PrintOpenApi => return Ok(Invocation::PrintOpenApi),
+        flags::Request::HashToken(beginning) => return Ok(Invocation::HashToken(beginning)),
         flags::Request::CheckConfig => true,
         flags::Request::Start => false,
     };

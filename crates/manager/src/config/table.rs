@@ -4,7 +4,9 @@
 //! environment variable and no documentation, and a test notices.
 
 use super::setting::Described;
-use super::{database, engine, health, logging, notification, server, source, storage, targets};
+use super::{
+    access, database, engine, health, logging, notification, server, source, storage, targets,
+};
 
 /// Settings that belong together in the help text and in the reference document.
 pub(super) struct Section {
@@ -14,6 +16,7 @@ pub(super) struct Section {
 
 pub(super) static SECTIONS: &[Section] = &[
     Section { title: "Server", settings: server::SETTINGS },
+    Section { title: "Access", settings: access::SETTINGS },
     Section { title: "Storage", settings: storage::SETTINGS },
     Section { title: "PostgreSQL", settings: database::SETTINGS },
     Section { title: "Engine", settings: engine::SETTINGS },

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::archive::Archive;
 use super::figures::{CommandKind, CommandResult, Figures};
 use super::inbox::{Inbox, Pending, Request, Ticket};
-use super::notes::Notes;
+use super::notes::{Notes, Refusal};
 use super::observation::{Lane, Observation};
 use super::snapshot::Published;
 use super::standing::Post;
@@ -22,7 +22,7 @@ use super::{Phase, Snapshot, Standing, Writes};
 pub struct Origin {
     /// The request's id.
     pub request_id: Option<String>,
-    /// The caller's address.
+    /// The caller's address; with a name and an `@` before it, if it said who it is.
     pub remote: Option<String>,
 }
 
@@ -205,6 +205,12 @@ impl EngineHandle {
     /// else. Forgotten if too many wait, or if this manager does not write.
     pub fn note_reconcile(&self, details: String) {
         self.notes.push(details);
+    }
+
+    /// Has an entry about a refused command written into the audit, behind all else. Forgotten if
+    /// too many wait, or if this manager does not write.
+    pub fn note_refusal(&self, refusal: Refusal) {
+        self.notes.push_refusal(refusal);
     }
 
     /// Takes no more commands; what was accepted is finished.

@@ -37,6 +37,7 @@ pub use governance_store::{
 };
 pub use handle::{EngineHandle, Origin, Registered, SubmitError, Unregistered};
 pub use health_reader::{HealthFigures, HealthHistory, HealthReader, LastFailure, StatusChange};
+pub use notes::Refusal;
 pub use observation::Observation;
 pub use observer::{CheckSoon, Event, Observer};
 pub use office::{Engine, EngineSettings};

@@ -1,22 +1,43 @@
-//! Sentences for the audit that no command and no check brings about. They wait here, few and
+//! Entries for the audit that no command and no check brings about. They wait here, few and
 //! bounded, until the writer takes them along with its soft writes.
 
 use crossbeam_queue::ArrayQueue;
-use governance_domain::Timestamp;
+use governance_domain::{PodKey, Timestamp};
 use governance_store::{AuditAction, AuditEntry, AuditResult};
+
+use super::handle::Origin;
 
 /// Sentences that wait. One comes per interval, and the writer looks ten times a second.
 const NOTES_MAX: usize = 16;
+/// Refusals that wait; as many as come in some seconds, because whoever tells of them bounds them.
+const REFUSALS_MAX: usize = 64;
+
+/// A command that was refused before it became one.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// When.
+    pub at: Timestamp,
+    /// What was asked for: [`AuditAction::Register`] or [`AuditAction::Unregister`].
+    pub action: AuditAction,
+    /// Of which pod, where that was read.
+    pub key: Option<PodKey>,
+    /// Why, in one sentence.
+    pub details: String,
+    /// Who asked.
+    pub origin: Origin,
+}
 
 /// What waits.
 #[derive(Debug)]
 pub(super) struct Notes {
     reconciled: ArrayQueue<String>,
+    refusals: ArrayQueue<Refusal>,
 }
 
 impl Default for Notes {
     fn default() -> Self {
-        Self { reconciled: ArrayQueue::new(NOTES_MAX) }
+        let refusals = ArrayQueue::new(REFUSALS_MAX);
+        Self { reconciled: ArrayQueue::new(NOTES_MAX), refusals }
     }
 }
 
@@ -26,8 +47,16 @@ impl Notes {
         self.reconciled.force_push(details);
     }
 
+    /// Notes a refusal; the oldest goes if there is no room.
+    pub(super) fn push_refusal(&self, refusal: Refusal) {
+        self.refusals.force_push(refusal);
+    }
+
     /// The oldest note, as an entry.
     pub(super) fn pop(&self, at: Timestamp) -> Option<AuditEntry> {
+        if let Some(refusal) = self.refusals.pop() {
+            return Some(refused(refusal));
+        }
         let details = self.reconciled.pop()?;
         Some(AuditEntry {
             at,
@@ -40,5 +69,20 @@ impl Notes {
             request_id: None,
             remote: None,
         })
+    }
+}
+
+fn refused(refusal: Refusal) -> AuditEntry {
+    let Refusal { at, action, key, details, origin } = refusal;
+    AuditEntry {
+        at,
+        action,
+        result: AuditResult::Denied,
+        key,
+        details,
+        previous_status: None,
+        new_status: None,
+        request_id: origin.request_id,
+        remote: origin.remote,
     }
 }

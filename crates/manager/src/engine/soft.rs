@@ -46,7 +46,15 @@ impl SoftWrites {
 
     /// An entry of its own, about no pod's health.
     pub(super) fn note_entry(&mut self, entry: AuditEntry) {
+        self.push_audit(entry);
+    }
+
+    fn push_audit(&mut self, entry: AuditEntry) {
         self.audit.push(entry);
+        if self.audit.len() > AUDIT_MAX {
+            self.audit.drain(..AUDIT_MAX / 10);
+            self.dropped_audit += (AUDIT_MAX / 10) as u64;
+        }
     }
 
     /// Forgets what waits for a pod that left or registered anew.
@@ -60,11 +68,7 @@ impl SoftWrites {
     pub(super) fn note_transition(&mut self, write: HealthWrite, entry: AuditEntry) {
         self.touches.remove(&write.key);
         self.transitions.insert(write.key.clone(), write);
-        self.audit.push(entry);
-        if self.audit.len() > AUDIT_MAX {
-            self.audit.drain(..AUDIT_MAX / 10);
-            self.dropped_audit += (AUDIT_MAX / 10) as u64;
-        }
+        self.push_audit(entry);
     }
 
     pub(super) fn note_touch(&mut self, write: HealthWrite) {

@@ -1,28 +1,29 @@
-//! `/admin/…`: what only somebody on this machine may do.
+//! `/admin/…`: what only somebody on this machine may do, or with the right `admin`.
 //!
-//! A request that came over another address, or through a proxy on this machine, is refused: who
-//! is behind a proxy cannot be told.
+//! Without that right, a request that came over another address, or through a proxy on this
+//! machine, is refused: who is behind a proxy cannot be told.
 
 use axum::extract::{Request, State};
 use governance_api::LogLevel;
-use http::{HeaderMap, StatusCode};
+use http::{Extensions, HeaderMap, StatusCode};
 
 use super::problem::Problem;
 use super::{Answer, Peer, Shared, body, json_answer};
+use crate::access::{Caller, Right};
 use crate::telemetry::logging::{self, LevelError};
 
 /// Headers that a proxy adds.
 const PROXIED: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
 
 pub(super) async fn log_level(request: Request) -> Answer {
-    check_local(request.extensions().get::<Peer>(), request.headers())?;
+    check_local(request.extensions(), request.headers())?;
     let level = logging::level().ok_or_else(|| unchangeable(&LevelError::NotStarted))?;
     Ok(json_answer(to_json(&LogLevel { level })))
 }
 
 pub(super) async fn set_log_level(State(_state): Shared, request: Request) -> Answer {
     let (parts, sent) = request.into_parts();
-    check_local(parts.extensions.get::<Peer>(), &parts.headers)?;
+    check_local(&parts.extensions, &parts.headers)?;
     body::require_json(&parts.headers)?;
     let sent = body::read(&parts.headers, sent).await?;
     let wanted: LogLevel = serde_json::from_slice(&sent).map_err(|_| {
@@ -48,14 +49,22 @@ fn unchangeable(error: &LevelError) -> Problem {
     }
 }
 
-/// Refuses whoever is not certainly on this machine.
-fn check_local(peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), Problem> {
+/// Whether a request certainly comes from this machine.
+pub(super) fn is_local(extensions: &Extensions, headers: &HeaderMap) -> bool {
+    let peer = extensions.get::<Peer>();
     let is_local = peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback());
-    if is_local && !PROXIED.iter().any(|name| headers.contains_key(*name)) {
+    is_local && !PROXIED.iter().any(|name| headers.contains_key(*name))
+}
+
+/// Refuses whoever is not certainly on this machine and has not the right either.
+fn check_local(extensions: &Extensions, headers: &HeaderMap) -> Result<(), Problem> {
+    let is_admin = extensions.get::<Caller>().is_some_and(|caller| caller.right >= Right::Admin);
+    if is_admin || is_local(extensions, headers) {
         return Ok(());
     }
     let detail = "this is answered to the manager's own machine alone, and through no proxy: ask \
-                  over 127.0.0.1 or ::1 there";
+                  over 127.0.0.1 or ::1 there, or with the right admin where API_TOKENS_FILE \
+                  grants it";
     Err(Problem::new(StatusCode::FORBIDDEN, "local_only", detail))
 }
 

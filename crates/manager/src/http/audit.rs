@@ -144,6 +144,11 @@ fn unread(error: &ArchiveError) -> Problem {
 }
 
 fn log(record: AuditRecord) -> AuditLog {
+    let (identity, remote) = match record.remote.as_deref().map(|who| (who.rsplit_once('@'), who)) {
+        None => (None, None),
+        Some((Some((name, address)), _)) => (Some(name.to_owned()), Some(address.to_owned())),
+        Some((None, address)) => (None, Some(address.to_owned())),
+    };
     AuditLog {
         id: record.id.to_string(),
         timestamp: wire::time_text(record.at),
@@ -155,7 +160,8 @@ fn log(record: AuditRecord) -> AuditLog {
         previous_status: record.previous_status,
         new_status: record.new_status,
         request_id: record.request_id,
-        remote: record.remote,
+        remote,
+        identity,
     }
 }
 

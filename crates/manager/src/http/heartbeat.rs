@@ -4,6 +4,7 @@ use axum::extract::{Request, State};
 use governance_domain::{PodKey, PodName, ServiceName};
 use governance_domain::{Rejection, Status};
 
+use super::access::{self, Write};
 use super::problem::Problem;
 use super::query::Query;
 use super::{Answer, Shared, body, json_answer};
@@ -18,6 +19,10 @@ pub(super) async fn heartbeat(State(state): Shared, request: Request) -> Answer 
     let (service, pod) = (query.required("service_name"), query.required("pod_name"));
     query.finish()?;
     let (service, pod) = (service.unwrap_or_default(), pod.unwrap_or_default());
+    if state.access.is_some() {
+        let key = PodKey::new(ServiceName::stored(&service), PodName::stored(&pod));
+        access::check_service(&state, &parts, Write::Heartbeat, &key)?;
+    }
     let snapshot = state.engine.snapshot();
     let Some(found) = snapshot.registry.pod(&service, &pod) else {
         let key = PodKey::new(ServiceName::stored(&service), PodName::stored(&pod));

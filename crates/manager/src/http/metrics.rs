@@ -13,6 +13,7 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
 use super::{Answer, HttpState, Shared};
+use crate::access::{Access, Tls};
 use crate::engine::{DeliveryFigures, HealthFigures, Phase, Snapshot, Writes};
 use crate::telemetry::exposition::{Exposition, Kind, MEDIA_TYPE};
 use crate::telemetry::process;
@@ -32,6 +33,9 @@ pub(super) async fn metrics(State(state): Shared) -> Answer {
     let deliveries = state.deliveries.as_ref().map(|told| told.figures()).unwrap_or_default();
     write_notifications(&mut out, &state, &deliveries);
     write_clients(&mut out, &state);
+    if let Some(access) = &state.access {
+        write_access(&mut out, access);
+    }
     write_process(&mut out, &state);
     let mut answer = Response::new(out.into_text().into());
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
@@ -183,6 +187,23 @@ fn write_clients(out: &mut Exposition, state: &HttpState) {
     out.family("governance_http_request_seconds", Kind::Histogram, help);
     for (route, times) in state.traffic.seconds() {
         out.histogram(&[("route", route.name())], times);
+    }
+}
+
+/// Where callers say who they are, or TLS is spoken.
+fn write_access(out: &mut Exposition, access: &Access) {
+    let refusals = access.refusals();
+    let help = "Requests that were refused because of who sent them, by reason.";
+    out.family("governance_access_refused_total", Kind::Counter, help);
+    for (reason, count) in refusals.counts() {
+        out.sample(&[("reason", reason)], count);
+    }
+    let help = "1 while a changed file of tokens or certificates cannot be used, else 0.";
+    let is_failing = u8::from(refusals.is_reload_failing());
+    out.single("governance_access_reload_failing", Kind::Gauge, help, is_failing);
+    if let Some(expires) = access.tls().and_then(Tls::expires) {
+        let help = "When the API's certificate ends, in seconds since 1970.";
+        out.single("governance_tls_certificate_expiry_seconds", Kind::Gauge, help, expires);
     }
 }
 

@@ -4,6 +4,7 @@
 //! each resource has a file. Handlers parse, ask the engine and write the answer; no rule of the
 //! registry is here. Reads are answered from the published snapshot and never wait.
 
+mod access;
 mod admin;
 mod audit;
 mod bind;
@@ -43,6 +44,7 @@ use governance_domain::PodKey;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Access, Caller};
 use crate::clock::Clock;
 use crate::config::UnhealthyPods;
 use crate::engine::{CheckSoon, DeliveryReader, EngineHandle, HealthReader, Origin, Phase};
@@ -82,6 +84,8 @@ pub struct HttpState {
     pub watch: Option<Watch>,
     /// How many requests were answered how.
     pub traffic: Arc<Traffic>,
+    /// Who may do what; none if everybody may do everything.
+    pub access: Option<Arc<Access>>,
     /// Cancelled when the manager is about to stop: `/ready` says so, all else goes on.
     pub draining: CancellationToken,
 }
@@ -113,6 +117,7 @@ impl HttpState {
             deliveries: None,
             watch: None,
             traffic: Arc::default(),
+            access: None,
             draining,
         }
     }
@@ -155,12 +160,17 @@ pub fn router(state: HttpState) -> App {
 
 /// Where a request comes from, for the audit.
 fn origin(parts: &http::request::Parts) -> Origin {
-    let request_id = parts.headers.get(request_id::HEADER).and_then(|id| id.to_str().ok());
-    let remote = parts.extensions.get::<Peer>();
-    Origin {
-        request_id: request_id.map(str::to_owned),
-        remote: remote.map(|peer| peer.0.to_string()),
-    }
+    origin_of(&parts.headers, &parts.extensions)
+}
+
+fn origin_of(headers: &http::HeaderMap, extensions: &http::Extensions) -> Origin {
+    let request_id = headers.get(request_id::HEADER).and_then(|id| id.to_str().ok());
+    let caller = extensions.get::<Caller>();
+    let remote = extensions.get::<Peer>().map(|peer| match caller {
+        Some(caller) => format!("{}@{}", caller.name, peer.0),
+        None => peer.0.to_string(),
+    });
+    Origin { request_id: request_id.map(str::to_owned), remote }
 }
 
 /// A successful answer of JSON.

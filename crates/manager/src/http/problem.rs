@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use axum::response::{IntoResponse, Response};
 use governance_api::Fault;
 use governance_domain::Rejection;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use crate::engine::{Phase, SubmitError};
@@ -17,6 +17,8 @@ use crate::engine::{Phase, SubmitError};
 const FAULTS_MAX: usize = 256;
 /// Faults that are repeated in `detail`, for callers that show only that.
 const FAULTS_IN_DETAIL: usize = 5;
+/// How a caller can say who it is (RFC 6750 §3).
+const CHALLENGE: &str = "Bearer realm=\"governance-manager\"";
 
 /// An error answer that lacks only the request's id.
 #[derive(Clone, Debug)]
@@ -171,6 +173,9 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(governance_api::problem::MEDIA_TYPE));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }

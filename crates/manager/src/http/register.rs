@@ -3,6 +3,7 @@
 use axum::extract::{Request, State};
 use governance_domain::{ProviderFilter, Register};
 
+use super::access::{self, Write};
 use super::problem::Problem;
 use super::{Answer, HttpState, Shared, body, json, json_answer, origin, registration};
 use crate::config::UnhealthyPods;
@@ -19,6 +20,7 @@ pub(super) async fn register(State(state): Shared, request: Request) -> Answer {
         registration::read(&document, &*state.permits).map_err(Problem::invalid)?
     };
     drop(sent);
+    access::check_service(&state, &parts, Write::Register, &command.key)?;
     let asked = Register { key: command.key.clone(), content: command.content.clone() };
     let registered = state.engine.register(command, origin(&parts), state.deadline()).await;
     let registered = registered.map_err(|error| Problem::of(&error))?;

@@ -1,6 +1,7 @@
 //! Which path leads where, and what every request has in common: an id, and errors that are
 //! problems, whoever made them.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,29 +10,32 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use futures_util::FutureExt as _;
 use governance_api::paths;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use tower::ServiceExt as _;
 
 use super::problem::Problem;
 use super::traffic::Route;
 use super::{
-    HttpState, Traffic, admin, audit, discovery, health, heartbeat, metrics, openapi, register,
-    request_id, services, subscribers, unregister, watch,
+    HttpState, Traffic, access, admin, audit, discovery, health, heartbeat, metrics, openapi,
+    register, request_id, services, subscribers, unregister, watch,
 };
+use crate::access::Access;
 
 /// Who sent a request; stands in its extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
 /// Answers requests.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct App {
     router: Router,
     traffic: Arc<Traffic>,
+    /// None if everybody may do everything: then nothing is looked at.
+    door: Option<(Arc<HttpState>, Arc<Access>)>,
 }
 
 impl App {
@@ -42,7 +46,9 @@ impl App {
 
     /// All resources, and others beside them.
     pub fn with_routes(state: HttpState, others: Router) -> Self {
+        let state = Arc::new(state);
         let traffic = Arc::clone(&state.traffic);
+        let door = state.access.clone().map(|access| (Arc::clone(&state), access));
         let ours = Router::new()
             .route(paths::REGISTER, post(register::register))
             .route(paths::UNREGISTER, delete(unregister::unregister))
@@ -62,12 +68,17 @@ impl App {
             .route(paths::HEALTH, get(health::health))
             .route(paths::READY, get(health::ready))
             .route(paths::VERSION, get(health::version))
-            .with_state(Arc::new(state));
+            .with_state(state);
         let router = ours
             .merge(others)
             .method_not_allowed_fallback(async || StatusCode::METHOD_NOT_ALLOWED)
             .fallback(async || StatusCode::NOT_FOUND);
-        Self { router, traffic }
+        Self { router, traffic, door }
+    }
+
+    /// Who may do what, unless everybody may do everything.
+    pub(super) fn access(&self) -> Option<&Arc<Access>> {
+        self.door.as_ref().map(|(_, access)| access)
     }
 
     /// Answers one request. Never fails: what goes wrong is an answer, too.
@@ -79,15 +90,15 @@ impl App {
             // For the audit, which keeps no reads.
             request.headers_mut().insert(request_id::HEADER, id.clone());
         }
-        let routed = self.router.clone().oneshot(request);
-        let mut response = match AssertUnwindSafe(routed).catch_unwind().await {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
-            Err(_panic) => {
-                tracing::error!(request_id = ?id, "a request handler panicked; this is a bug");
-                let mut response = Response::default();
-                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                response
+        let mut response = match self.refusal(&mut request) {
+            Some(problem) => problem.into_response(),
+            None => {
+                let routed = self.router.clone().oneshot(request);
+                match AssertUnwindSafe(routed).catch_unwind().await {
+                    Ok(Ok(response)) => response,
+                    Ok(Err(never)) => match never {},
+                    Err(_panic) => broken(&id),
+                }
             }
         };
         if response.status().as_u16() >= 400 {
@@ -99,5 +110,25 @@ impl App {
         response.headers_mut().insert(request_id::HEADER, id);
         self.traffic.note(route, response.status(), begun.elapsed());
         response
+    }
+
+    /// Why the caller may not have this, if that is so; else its name stands in the request.
+    fn refusal(&self, request: &mut Request<Body>) -> Option<Problem> {
+        let (state, access) = self.door.as_ref()?;
+        access::admit(state, access, request).err()
+    }
+}
+
+/// The answer when a handler panicked.
+fn broken(id: &HeaderValue) -> Response {
+    tracing::error!(request_id = ?id, "a request handler panicked; this is a bug");
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("access", &self.access()).finish_non_exhaustive()
     }
 }

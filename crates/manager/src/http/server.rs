@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
@@ -27,7 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::{Link, Order, Patience, Seconds};
 use super::router::{App, Peer};
-use super::stream::Stream;
+use super::stream::{Stream, tls_required};
+use crate::access::{HandshakeFault, Presented};
 
 /// The largest head of a request, and the library's buffer for it.
 const HEAD_MAX: usize = 16 * 1024;
@@ -35,6 +37,8 @@ const HEAD_MAX: usize = 16 * 1024;
 const STREAMS_MAX: u32 = 250;
 /// How long nothing is accepted after the system refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a client that does not speak TLS may take to be told so.
+const TURN_AWAY_MAX: Duration = Duration::from_secs(5);
 
 /// The bounds of the server.
 #[derive(Clone, Copy, Debug)]
@@ -254,7 +258,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end; with TLS, once the handshake is done.
 async fn converse(
     builder: Arc<auto::Builder<TokioExecutor>>,
     app: App,
@@ -262,13 +266,74 @@ async fn converse(
     peer: SocketAddr,
     link: Arc<Link>,
 ) {
+    let caller = Caller { peer, presented: None };
+    let Some(access) = app.access().cloned() else {
+        return speak(builder, app, socket, caller, link).await;
+    };
+    let Some(tls) = access.tls() else {
+        let caller = Caller { presented: Some(Presented::None), ..caller };
+        return speak(builder, app, socket, caller, link).await;
+    };
+    let secured = tokio::select! {
+        secured = tls.secure(socket) => secured,
+        // It is to make room for others, or the server ends: nothing was asked yet.
+        _ = link.ordered() => return,
+    };
+    match secured {
+        Ok((stream, presented)) => {
+            let caller = Caller { presented: Some(presented), ..caller };
+            speak(builder, app, stream, caller, link).await;
+        }
+        Err(HandshakeFault::Plain(socket)) => turn_away(socket, &link).await,
+        Err(fault) => tracing::debug!(%peer, %fault, "a connection ended before it began"),
+    }
+}
+
+/// Says that this port speaks TLS, to a client that does not.
+async fn turn_away(socket: TcpStream, link: &Arc<Link>) {
+    let mut stream = Stream::new(socket, Arc::clone(link));
+    let answer = async {
+        // What it asked is not looked at, but taken in: else it would lose the answer.
+        let mut asked = [0; 2_048];
+        let _size = stream.read(&mut asked).await?;
+        stream.write_all(&tls_required()).await?;
+        stream.shutdown().await
+    };
+    let _ended = tokio::time::timeout(TURN_AWAY_MAX, answer).await;
+}
+
+/// Who is on the other side of a connection.
+struct Caller {
+    peer: SocketAddr,
+    /// What came of its certificate; none if nobody is asked who he is.
+    presented: Option<Presented>,
+}
+
+impl Caller {
+    /// Puts into a request what those need who answer it.
+    fn sign(&self, request: &mut http::Request<Body>) {
+        let is_admin = || request.uri().path().starts_with("/admin/");
+        // For the audit, which keeps no reads, and for what only this machine may ask.
+        if request.method() != http::Method::GET || is_admin() {
+            request.extensions_mut().insert(Peer(self.peer));
+        }
+        if let Some(presented) = &self.presented {
+            request.extensions_mut().insert(presented.clone());
+        }
+    }
+}
+
+async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    app: App,
+    socket: S,
+    caller: Caller,
+    link: Arc<Link>,
+) {
     let service = service_fn(|request: http::Request<Incoming>| {
         let busy = link.begin(request.version() == http::Version::HTTP_2);
         let mut request = request.map(Body::new);
-        // For the audit, which keeps no reads, and for what only this machine may ask.
-        if request.method() != http::Method::GET || request.uri().path().starts_with("/admin/") {
-            request.extensions_mut().insert(Peer(peer));
-        }
+        caller.sign(&mut request);
         let app = app.clone();
         async move {
             let answer = app.answer(request).await;
@@ -282,6 +347,7 @@ async fn converse(
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(fault) = ended {
+                    let peer = caller.peer;
                     tracing::debug!(%peer, fault = %fault, "a connection ended early");
                 }
                 return;

@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::link::Link;
 use super::problem::Problem;
@@ -20,10 +19,10 @@ use super::request_id;
 /// The most that is taken in after an error answer.
 const LEFTOVER_MAX: usize = 256 * 1024;
 
-/// A connection's socket.
+/// A connection's socket, or TLS on it.
 #[derive(Debug)]
-pub(super) struct Stream {
-    socket: TcpStream,
+pub(super) struct Stream<S> {
+    socket: S,
     link: Arc<Link>,
     /// What is sent in place of the library's bare answer, and how much of it is.
     replacement: Option<(Vec<u8>, usize)>,
@@ -33,8 +32,8 @@ pub(super) struct Stream {
     is_shut: bool,
 }
 
-impl Stream {
-    pub(super) fn new(socket: TcpStream, link: Arc<Link>) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
+    pub(super) fn new(socket: S, link: Arc<Link>) -> Self {
         Self { socket, link, replacement: None, leftover: 0, is_shut: false }
     }
 
@@ -99,9 +98,21 @@ fn replacement(bytes: &[u8]) -> Option<Vec<u8>> {
         b"31" => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         _ => return None,
     };
+    Some(whole(status, &Problem::of_status(status)))
+}
+
+/// An answer in plain text to a client that speaks HTTP where TLS is spoken.
+pub(super) fn tls_required() -> Vec<u8> {
+    let status = StatusCode::BAD_REQUEST;
+    let detail = "this port speaks TLS alone: use https in place of http";
+    whole(status, &Problem::new(status, "tls_required", detail))
+}
+
+/// A problem with its head, after which the connection ends.
+fn whole(status: StatusCode, problem: &Problem) -> Vec<u8> {
     let id = request_id::fresh();
     let id = id.to_str().unwrap_or_default();
-    let body = Problem::of_status(status).body(id);
+    let body = problem.body(id);
     let mut answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {}\r\ncontent-length: {}\r\nx-request-id: {id}\r\n\
          connection: close\r\n\r\n",
@@ -110,10 +121,10 @@ fn replacement(bytes: &[u8]) -> Option<Vec<u8>> {
     )
     .into_bytes();
     answer.extend_from_slice(&body);
-    Some(answer)
+    answer
 }
 
-impl AsyncRead for Stream {
+impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         ctx: &mut Context<'_>,
@@ -128,7 +139,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         ctx: &mut Context<'_>,

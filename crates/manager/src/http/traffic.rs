@@ -32,7 +32,8 @@ pub(super) const ROUTES: [&str; 19] = [
     "other",
 ];
 /// Statuses that are counted apart.
-const STATUSES: [u16; 14] = [200, 400, 404, 405, 408, 409, 413, 415, 429, 500, 501, 503, 504, 0];
+const STATUSES: [u16; 16] =
+    [200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 429, 500, 501, 503, 504, 0];
 /// Upper ends for times, in seconds. A registration waits for the store up to `REQUEST_TIMEOUT`.
 const SECONDS: &[f64] =
     &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];

@@ -4,6 +4,7 @@ use axum::extract::{Request, State};
 use governance_domain::limits::INSTANCE_ID_MAX;
 use governance_domain::{PodKey, PodName, RegistrationId, ServiceName, Unregister};
 
+use super::access::{self, Write};
 use super::problem::Problem;
 use super::query::Query;
 use super::{Answer, Shared, body, json_answer, origin};
@@ -18,6 +19,7 @@ pub(super) async fn unregister(State(state): Shared, request: Request) -> Answer
     body::ignore(&parts.headers, sent).await?;
     let command = read(parts.uri.query())?;
     let key = command.key.clone();
+    access::check_service(&state, &parts, Write::Unregister, &key)?;
     let gone = state.engine.unregister(command, origin(&parts), state.deadline()).await;
     let gone = gone.map_err(|error| Problem::of(&error))?;
     let mut out = Vec::with_capacity(384);

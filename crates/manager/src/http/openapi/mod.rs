@@ -14,7 +14,7 @@ use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi as _;
 
-use super::Answer;
+use super::{Answer, access};
 use operations::{Content, Kind, Operation, Parameter, Place, operations};
 
 /// The checked-in copy.
@@ -67,6 +67,9 @@ pub fn generated() -> String {
     let schemas = serde_json::to_value(Schemas::openapi()).unwrap_or_default();
     let mut components = schemas.get("components").cloned().unwrap_or_default();
     limits::tell(&mut components);
+    if let Some(components) = components.as_object_mut() {
+        components.insert("securitySchemes".to_owned(), identities());
+    }
     let mut paths = Map::new();
     for operation in operations() {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
@@ -84,6 +87,8 @@ pub fn generated() -> String {
                             nobody knows.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        // Off by default: then nobody is asked.
+        "security": [{}, {"token": []}, {"certificate": []}],
         "servers": [{"url": "http://localhost:8080"}],
         "paths": paths,
         "webhooks": {"notification": {"post": notification()}},
@@ -92,6 +97,20 @@ pub fn generated() -> String {
     let mut text = format!("{document:#}");
     text.push('\n');
     text
+}
+
+/// How a caller says who it is, where the manager asks.
+fn identities() -> Value {
+    json!({
+        "token": {
+            "type": "http", "scheme": "bearer",
+            "description": "A token of API_TOKENS_FILE.",
+        },
+        "certificate": {
+            "type": "mutualTLS",
+            "description": "A client certificate of a CA of TLS_CLIENT_CA_FILE.",
+        },
+    })
 }
 
 /// What a subscriber is sent.
@@ -177,7 +196,11 @@ fn answers(operation: &Operation) -> Value {
     let mut answers = Map::new();
     let content = json!({media: {"schema": schema}});
     answers.insert("200".to_owned(), json!({"description": "Done.", "content": content}));
-    for status in operation.problems {
+    let by_identity = [401, 403];
+    let is_open = access::is_open(operation.path);
+    let by_identity =
+        by_identity.iter().filter(|status| !is_open && !operation.problems.contains(status));
+    for status in operation.problems.iter().chain(by_identity) {
         let content = json!({"application/problem+json": {"schema": reference("Problem")}});
         let problem = json!({"description": meaning(*status), "content": content});
         answers.insert(status.to_string(), problem);
@@ -188,7 +211,8 @@ fn answers(operation: &Operation) -> Value {
 fn meaning(status: u16) -> &'static str {
     match status {
         400 => "The input is at fault; `errors` names every fault.",
-        403 => "Not from here.",
+        401 => "Who calls is not known, and the manager asks for it.",
+        403 => "The caller may not, or not from where it is.",
         404 => "There is no such thing.",
         408 => "The body did not arrive in time.",
         409 => "It contradicts the present state; nothing was changed.",

@@ -72,6 +72,7 @@ const fn query(
 const STATUSES: &[&str] = &["healthy", "unhealthy", "unknown"];
 const ACTIONS: &[&str] =
     &["register", "unregister", "auto_cleanup", "health_status_change", "reconcile", "takeover"];
+const RESULTS: &[&str] = &["success", "failure", "denied"];
 /// A protocol's token.
 pub(super) const PROTOCOL: &str = "^[a-z][a-z0-9+.-]{0,31}$";
 /// Names of ASCII in hexadecimal.
@@ -262,7 +263,7 @@ static AUDIT: [Operation; 2] = [
             ),
             query("end_time", "The other end.", Kind::Time, "2036-01-02T03:04:05Z"),
             query("actions", "One of these.", Kind::SomeOf(ACTIONS), "register,unregister"),
-            query("results", "One of these.", Kind::SomeOf(&["success", "failure"]), "success"),
+            query("results", "One of these.", Kind::SomeOf(RESULTS), "success"),
             OF_SERVICE,
             OF_POD,
             query(

@@ -1,6 +1,7 @@
 //! The HTTP side in process: a real engine on a store in memory, requests without sockets, except
 //! where the socket is the point.
 
+mod access;
 mod audit;
 mod errors;
 mod metrics;
@@ -24,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{App, HttpState};
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::engine::{CheckSoon, Engine, EngineHandle, EngineSettings, Phase};
 use crate::watch::Watch;
@@ -119,6 +121,14 @@ impl Bench {
     }
 
     fn on(store: Arc<dyn Store>, max_pods_per_service: usize) -> Self {
+        Self::guarded(store, max_pods_per_service, None)
+    }
+
+    fn guarded(
+        store: Arc<dyn Store>,
+        max_pods_per_service: usize,
+        access: Option<Arc<Access>>,
+    ) -> Self {
         let settings = EngineSettings {
             event_queue_size: 100,
             max_pods_per_service,
@@ -137,6 +147,7 @@ impl Bench {
             permits: Arc::new(|address| address.to_string() != "169.254.1.1"),
             version: "0.0.0-test",
             watch: Some(watch.clone()),
+            access,
             ..HttpState::new(handle.clone(), clock, timeout, draining.clone())
         };
         let mut tasks = JoinSet::new();
