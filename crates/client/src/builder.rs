@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use governance_api::{Provider, Subscription};
+use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -21,7 +22,11 @@ use crate::error::Error;
 use crate::member::{Member, Parts};
 use crate::notice::{Check, Desk, Paths, Receiver};
 use crate::profile::{OwnUrl, Profile};
-use crate::session::{Course, Links, ManagerUrl, PATIENCE, Pauses, Rhythm, Session, Wire};
+#[cfg(feature = "tls")]
+use crate::session::connector;
+use crate::session::{
+    Course, Credentials, Links, ManagerUrl, PATIENCE, Pauses, Rhythm, Session, Wire,
+};
 use crate::standing::Standing;
 use crate::view::{Feed, keep};
 
@@ -90,6 +95,12 @@ pub struct Builder {
     patience: Duration,
     notification_max: usize,
     kept_in: Option<PathBuf>,
+    token: Option<String>,
+    #[cfg(feature = "tls")]
+    trusted: Option<Vec<u8>>,
+    /// Certificates and key.
+    #[cfg(feature = "tls")]
+    certificate: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl fmt::Debug for Builder {
@@ -117,6 +128,11 @@ impl Builder {
             patience: PATIENCE,
             notification_max: 8 * 1024 * 1024,
             kept_in: None,
+            token: None,
+            #[cfg(feature = "tls")]
+            trusted: None,
+            #[cfg(feature = "tls")]
+            certificate: None,
         }
     }
 
@@ -126,12 +142,31 @@ impl Builder {
         Self { pod: Some(name.into()), ..self }
     }
 
-    /// A manager, as `http://host:port`. Name all of them, active and standby: the one that is
+    /// A manager, as `http://host:port`, or `https` with the feature `tls`. Name all of them, active and standby: the one that is
     /// active is found. Default: those in `GOVERNANCE_MANAGER_URL`, separated by commas, else
     /// `http://localhost:8080`.
     pub fn manager(mut self, url: impl Into<String>) -> Self {
         self.managers.push(url.into());
         self
+    }
+
+    /// Says who this pod is, to managers that ask: sent as `Authorization: Bearer TOKEN` with every
+    /// request, in clear text unless the manager's URL is `https`.
+    pub fn token(self, token: impl Into<String>) -> Self {
+        Self { token: Some(token.into()), ..self }
+    }
+
+    /// The CAs, as PEM, that sign the certificates of managers. Default: the system's.
+    #[cfg(feature = "tls")]
+    pub fn trust(self, cas: impl Into<Vec<u8>>) -> Self {
+        Self { trusted: Some(cas.into()), ..self }
+    }
+
+    /// The own certificate (with those between it and its CA) and its private key, as PEM, for
+    /// managers that ask for one.
+    #[cfg(feature = "tls")]
+    pub fn certificate(self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        Self { certificate: Some((chain.into(), key.into())), ..self }
     }
 
     /// An endpoint at the own address.
@@ -283,6 +318,8 @@ impl Builder {
         // Before anything is opened, with any port in place of the one that is still unknown.
         let mut faults = self.profile(SocketAddr::from(([127, 0, 0, 1], 1)))?.faults();
         faults.extend(self.own_faults());
+        let credentials = self.credentials(&managers).map_err(|fault| faults.push(fault));
+        let Ok(credentials) = credentials else { return Err(Error::Invalid(faults)) };
         if !faults.is_empty() {
             return Err(Error::Invalid(faults));
         }
@@ -295,7 +332,7 @@ impl Builder {
             None => SocketAddr::from(([0, 0, 0, 0], 0)),
         };
         let profile = self.profile(address)?;
-        Ok(self.assemble(managers, profile, listener))
+        Ok(self.assemble(managers, credentials, profile, listener))
     }
 
     fn managers(&self) -> Result<Vec<ManagerUrl>, Error> {
@@ -314,6 +351,25 @@ impl Builder {
         } else {
             Err(Error::Invalid(faults))
         }
+    }
+
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "none asks for TLS"))]
+    fn credentials(&self, managers: &[ManagerUrl]) -> Result<Credentials, String> {
+        let authorization = self.token.as_ref().map(|token| {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+                .map_err(|_| "the token has characters that cannot be sent".to_owned())?;
+            value.set_sensitive(true);
+            Ok::<_, String>(value)
+        });
+        Ok(Credentials {
+            authorization: authorization.transpose()?,
+            #[cfg(feature = "tls")]
+            tls: if managers.iter().any(ManagerUrl::is_tls) {
+                Some(connector(self.trusted.as_deref(), self.certificate.as_ref())?)
+            } else {
+                None
+            },
+        })
     }
 
     fn own_faults(&self) -> Vec<String> {
@@ -389,6 +445,7 @@ impl Builder {
     fn assemble(
         self,
         managers: Vec<ManagerUrl>,
+        credentials: Credentials,
         profile: Profile,
         listener: Option<TcpListener>,
     ) -> Member {
@@ -428,7 +485,7 @@ impl Builder {
             stop,
             standing: standing_tx,
         };
-        tasks.spawn(Session::new(course, Wire::new(self.patience), links).run());
+        tasks.spawn(Session::new(course, Wire::new(self.patience, credentials), links).run());
         let parts =
             Parts { feed, profile, renewals: renewals_tx, stop: stop_tx, close, standing, listens };
         Member::new(parts, receiver, tasks)

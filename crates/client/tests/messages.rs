@@ -46,7 +46,7 @@ async fn everything_that_is_wrong_is_named_at_once_before_anything_is_opened() {
 async fn manager_urls_that_cannot_be_asked_are_refused() {
     for (url, part) in [
         ("localhost:8080", "write http://host:port"),
-        ("https://localhost", "asks for TLS, which this version does not speak"),
+        ("ftp://localhost", "has a scheme that managers do not speak"),
     ] {
         let text = gateway(url).start().await.unwrap_err().to_string();
         assert!(text.contains(part) && text.contains(url), "{text}");

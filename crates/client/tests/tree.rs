@@ -23,7 +23,16 @@ fn a_user_compiles_no_server_framework_and_no_database_driver() {
     let names = tree(&[]);
     assert!(names.iter().any(|name| name == "hyper"), "{names:?}");
     let unwanted = |name: &&String| {
-        let exact = ["axum", "tower", "h2", "rusqlite", "libsqlite3-sys", "tokio-postgres", "clap"];
+        let exact = [
+            "axum",
+            "rustls",
+            "tower",
+            "h2",
+            "rusqlite",
+            "libsqlite3-sys",
+            "tokio-postgres",
+            "clap",
+        ];
         let is_ours = name.starts_with("governance-")
             && !["governance-client", "governance-api"].contains(&name.as_str());
         exact.contains(&name.as_str()) || is_ours
@@ -31,4 +40,5 @@ fn a_user_compiles_no_server_framework_and_no_database_driver() {
     let found: Vec<_> = names.iter().filter(unwanted).collect();
     assert!(found.is_empty(), "{found:?}");
     assert!(tree(&["--features", "axum"]).iter().any(|name| name == "axum"), "only when asked for");
+    assert!(tree(&["--features", "tls"]).iter().any(|name| name == "rustls"), "likewise");
 }

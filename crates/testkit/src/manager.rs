@@ -73,6 +73,11 @@ impl ManagerBuilder {
         self
     }
 
+    /// The program that is started.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The directory of this test; removed with the last manager and builder of it.
     pub fn directory(&self) -> &Path {
         self.directory.path()

@@ -1,10 +1,11 @@
 //! One pod's membership: registered, and registered again whenever that is needed.
 //!
 //! `course` decides what to do next and knows neither clock nor network; `managers` and `backoff`
-//! are its parts. `outcome` reads answers, `wire` fetches them, `task` drives it all.
+//! are its parts. `outcome` reads answers, `wire` fetches them over a `line`, `task` drives it all.
 
 mod backoff;
 mod course;
+mod line;
 mod managers;
 mod outcome;
 mod task;
@@ -16,6 +17,9 @@ mod tests;
 
 pub(crate) use backoff::Pauses;
 pub(crate) use course::{Course, Renewal, Rhythm};
+pub(crate) use line::Credentials;
+#[cfg(feature = "tls")]
+pub(crate) use line::connector;
 pub(crate) use outcome::cut;
 pub(crate) use task::{Links, PATIENCE, Session};
 pub(crate) use url::ManagerUrl;

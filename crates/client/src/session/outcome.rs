@@ -91,7 +91,7 @@ pub(crate) fn read(call: Call, url: &ManagerUrl, answer: &Answer) -> Outcome {
         status if status.is_success() => success(call, url, &answer.body),
         StatusCode::SERVICE_UNAVAILABLE if code == Some("not_active") => {
             let active = problem.as_ref().and_then(|problem| problem.active.as_deref());
-            let active = active.and_then(ManagerUrl::of_active);
+            let active = active.and_then(|active| ManagerUrl::of_active(active, url));
             Outcome::NotActive { active, fault: fault() }
         }
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {

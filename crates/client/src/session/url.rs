@@ -1,4 +1,4 @@
-//! Where a manager is: `http://host:port`, perhaps with a path in front of its own.
+//! Where a manager is: `http://host:port` or, with the feature `tls`, `https`, perhaps with a path in front of its own.
 
 use std::fmt;
 
@@ -11,6 +11,7 @@ const URL_MAX: usize = 512;
 /// A manager's base URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ManagerUrl {
+    is_tls: bool,
     /// `host:port` with brackets around IPv6, as it stands in `Host`.
     authority: String,
     host: String,
@@ -27,14 +28,15 @@ impl ManagerUrl {
             return Err(format!("a manager URL is longer than {URL_MAX} characters"));
         }
         let uri: Uri = text.parse().map_err(|_| wrong("is no URL"))?;
-        match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => {}
+        let is_tls = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            Some(scheme) if *scheme == Scheme::HTTPS && cfg!(feature = "tls") => true,
             Some(scheme) if *scheme == Scheme::HTTPS => {
-                return Err(wrong("asks for TLS, which this version does not speak"));
+                return Err(wrong("asks for TLS, which needs the feature `tls`"));
             }
             Some(_) => return Err(wrong("has a scheme that managers do not speak")),
             None => return Err(wrong("has no scheme")),
-        }
+        };
         let authority = uri.authority().ok_or_else(|| wrong("names no host"))?;
         if authority.as_str().contains('@') {
             return Err(wrong("has user info, which is not supported"));
@@ -50,19 +52,30 @@ impl ManagerUrl {
             Some((_, digits)) if !digits.ends_with(']') => {
                 digits.parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("has no port"))?
             }
+            _ if is_tls => 443,
             _ => 80,
         };
         let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { authority: authority.as_str().to_owned(), host, port, prefix })
+        Ok(Self { is_tls, authority: authority.as_str().to_owned(), host, port, prefix })
     }
 
-    /// From what a standby says: `host:port`.
-    pub(crate) fn of_active(address: &str) -> Option<Self> {
-        let url = Self::parse(&format!("http://{address}")).ok()?;
+    /// From what a standby says: `host:port`. Spoken to as the standby is, so that what it says
+    /// never leads from TLS to plain text.
+    pub(crate) fn of_active(address: &str, standby: &Self) -> Option<Self> {
+        let url = Self::parse(&format!("{}://{address}", standby.scheme())).ok()?;
         // An address that only its owner can use.
         let is_anywhere =
             matches!(url.host.parse(), Ok(ip) if std::net::IpAddr::is_unspecified(&ip));
         (!is_anywhere && url.prefix.is_empty()).then_some(url)
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
+    }
+
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "it never is"))]
+    pub(crate) fn is_tls(&self) -> bool {
+        self.is_tls
     }
 
     pub(crate) fn host(&self) -> &str {
@@ -85,7 +98,7 @@ impl ManagerUrl {
 
 impl fmt::Display for ManagerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.prefix)
+        write!(f, "{}://{}{}", self.scheme(), self.authority, self.prefix)
     }
 }
 
@@ -117,7 +130,6 @@ mod tests {
             "localhost:8080",
             "manager",
             "ftp://a:1",
-            "https://a:1",
             "http://",
             "http://u@a:1",
             "http://a:0",
@@ -133,10 +145,26 @@ mod tests {
 
     #[test]
     fn an_active_one_is_followed_only_to_an_address_that_is_one() {
-        assert!(ManagerUrl::of_active("127.0.0.1:80").is_some());
-        assert!(ManagerUrl::of_active("[::1]:80").is_some());
+        let standby = ManagerUrl::parse("http://m:1").unwrap();
+        assert!(ManagerUrl::of_active("127.0.0.1:80", &standby).is_some());
+        assert!(ManagerUrl::of_active("[::1]:80", &standby).is_some());
         for text in ["0.0.0.0:80", "[::]:80", "", "a b", "a:1/x", "u@a:1", "http://a:1"] {
-            assert_eq!(ManagerUrl::of_active(text), None, "{text}");
+            assert_eq!(ManagerUrl::of_active(text, &standby), None, "{text}");
         }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn tls_stays_tls() {
+        let standby = ManagerUrl::parse("https://m").unwrap();
+        assert_eq!((standby.port(), standby.to_string()), (443, "https://m".to_owned()));
+        let active = ManagerUrl::of_active("127.0.0.1:8443", &standby).unwrap();
+        assert_eq!(active.to_string(), "https://127.0.0.1:8443");
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn tls_needs_the_feature() {
+        assert!(ManagerUrl::parse("https://m").unwrap_err().contains("the feature `tls`"));
     }
 }

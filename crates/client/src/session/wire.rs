@@ -12,13 +12,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, Fuse, FusedFuture as _, select};
-use http::{Method, Request, header};
+use http::{HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::line::{Credentials, Line};
 use super::outcome::Answer;
 use super::url::ManagerUrl;
 
@@ -53,12 +54,13 @@ pub(crate) struct Question {
 pub(crate) struct Wire {
     /// How long a request may take, connecting included.
     patience: Duration,
+    credentials: Credentials,
     idle: Option<Connection>,
 }
 
 impl Wire {
-    pub(crate) fn new(patience: Duration) -> Self {
-        Self { patience, idle: None }
+    pub(crate) fn new(patience: Duration, credentials: Credentials) -> Self {
+        Self { patience, credentials, idle: None }
     }
 
     /// Connects if need be; the own address towards that manager.
@@ -118,7 +120,7 @@ impl Wire {
 
     async fn connect(&self, url: &ManagerUrl) -> Result<Connection, Failure> {
         let patience = CONNECT_PATIENCE.min(self.patience);
-        let opened = timeout(patience, Connection::open(url)).await;
+        let opened = timeout(patience, Connection::open(url, &self.credentials)).await;
         let opened = opened.unwrap_or_else(|_| Err("it does not accept the connection".to_owned()));
         opened.map_err(|fault| {
             Failure::NotSent(format!("no connection to the manager at {url}: {fault}"))
@@ -131,10 +133,11 @@ struct Connection {
     local: IpAddr,
     sender: http1::SendRequest<Full<Bytes>>,
     driver: Driver,
+    authorization: Option<HeaderValue>,
 }
 
 /// Moves the bytes; fused, because it may end long before it is asked again.
-type Driver = Fuse<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>;
+type Driver = Fuse<http1::Connection<TokioIo<Line>, Full<Bytes>>>;
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -143,17 +146,19 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    async fn open(url: &ManagerUrl) -> Result<Self, String> {
+    async fn open(url: &ManagerUrl, credentials: &Credentials) -> Result<Self, String> {
         let stream = TcpStream::connect((url.host(), url.port())).await;
         let stream = stream.map_err(|fault| fault.to_string())?;
         // A request is one small write; waiting to join it with another gains nothing.
         stream.set_nodelay(true).map_err(|fault| fault.to_string())?;
         let local = stream.local_addr().map_err(|fault| fault.to_string())?.ip().to_canonical();
+        let stream = credentials.secure(url, stream).await?;
         let mut builder = http1::Builder::new();
         builder.max_headers(HEADERS_MAX);
         let opened = builder.handshake(TokioIo::new(stream)).await;
         let (sender, driver) = opened.map_err(|fault| describe(&fault))?;
-        Ok(Self { url: url.clone(), local, sender, driver: driver.fuse() })
+        let authorization = credentials.authorization.clone();
+        Ok(Self { url: url.clone(), local, sender, driver: driver.fuse(), authorization })
     }
 
     /// Whether the other side left it open, as far as can be known without asking.
@@ -189,6 +194,9 @@ impl Connection {
             .header(header::ACCEPT, "application/json");
         if question.body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
         }
         request.body(Full::new(question.body.clone().unwrap_or_default()))
     }
