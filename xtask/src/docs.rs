@@ -1,8 +1,8 @@
 //! Documents that cannot go stale: what they name exists, what is generated is generated.
 //!
 //! Here: paths in ARCHITECTURE.md, relative links in every document, and writing
-//! `docs/configuration.md` and `docs/openapi.json`. That the generated text on disk is the current
-//! one is a test of the manager's.
+//! `docs/configuration.md`, `docs/openapi.json` and `docs/govctl.md`. That the generated texts on
+//! disk are the current ones is a test of the program that prints them.
 
 use std::path::{Path, PathBuf};
 
@@ -12,20 +12,11 @@ use crate::gate::Verdict;
 use crate::{process, words};
 
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
-/// Documents that the manager prints, and the flag that makes it do so.
-const GENERATED: [(&str, &str); 2] = [
-    ("docs/configuration.md", "--print-config-reference"),
-    ("docs/openapi.json", "--print-openapi"),
-];
-const MANAGER: &[&str] = &[
-    "run",
-    "--quiet",
-    "--locked",
-    "--package",
-    "governance-manager",
-    "--bin",
-    "governance-manager",
-    "--",
+/// Documents, the programs that print them, and the word that makes them do so.
+const GENERATED: [(&str, &str, &str); 3] = [
+    ("docs/configuration.md", "governance-manager", "--print-config-reference"),
+    ("docs/openapi.json", "governance-manager", "--print-openapi"),
+    ("docs/govctl.md", "govctl", "reference"),
 ];
 /// Endings that make a bare name in the text the name of a file.
 const FILE_ENDINGS: &[&str] = &[".rs", ".md", ".toml", ".yml", ".yaml", ".sql", ".json"];
@@ -70,16 +61,23 @@ pub(crate) fn check(root: &Path) -> Result<Verdict> {
 
 /// Writes every generated document anew; nothing is touched if generating fails.
 pub(crate) fn regenerate(root: &Path) -> Result<Verdict> {
-    for (document, flag) in GENERATED {
-        let text = process::output(&mut process::cargo(root, &[MANAGER, &[flag]].concat()))?;
+    let mut texts = Vec::new();
+    for (document, program, word) in GENERATED {
+        // Both packages are called as their programs.
+        let arguments =
+            ["run", "--quiet", "--locked", "--package", program, "--bin", program, "--", word];
+        let text = process::output(&mut process::cargo(root, &arguments))?;
         if text.is_empty() {
-            bail!("the manager printed nothing for {flag}");
+            bail!("{program} printed nothing for {word}");
         }
+        texts.push((document, text));
+    }
+    for (document, text) in &texts {
         std::fs::write(root.join(document), text)
             .with_context(|| format!("cannot write {document}"))?;
         eprintln!("wrote {document}");
     }
-    Ok(Verdict::Passed(format!("wrote {} documents", GENERATED.len())))
+    Ok(Verdict::Passed(format!("wrote {} documents", texts.len())))
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -3,11 +3,13 @@
 //! # Inside
 //!
 //! `builder` checks what was said and starts; `session` keeps the pod registered; `notice` answers
-//! the manager; `view` is what is known of others. Not here: what a service does with it.
+//! the manager; `view` is what is known of others; `direct` is for
+//! tools. Not here: what a service does with it.
 
 mod address;
 mod builder;
 mod deadline;
+pub mod direct;
 mod error;
 mod member;
 mod notice;

@@ -2,12 +2,14 @@
 //!
 //! `course` decides what to do next and knows neither clock nor network; `managers` and `backoff`
 //! are its parts. `outcome` reads answers, `wire` fetches them over a `line`, `task` drives it all.
+//! `stream` is an answer that goes on, for tools only.
 
 mod backoff;
 mod course;
 mod line;
 mod managers;
 mod outcome;
+mod stream;
 mod task;
 mod url;
 mod wire;
@@ -20,7 +22,8 @@ pub(crate) use course::{Course, Renewal, Rhythm};
 pub(crate) use line::Credentials;
 #[cfg(feature = "tls")]
 pub(crate) use line::connector;
-pub(crate) use outcome::cut;
+pub(crate) use outcome::{Answer, cut};
+pub(crate) use stream::Stream;
 pub(crate) use task::{Links, PATIENCE, Session};
 pub(crate) use url::ManagerUrl;
-pub(crate) use wire::Wire;
+pub(crate) use wire::{Failure, Question, Wire};

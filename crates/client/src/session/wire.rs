@@ -12,8 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, Fuse, FusedFuture as _, select};
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -128,7 +129,7 @@ impl Wire {
     }
 }
 
-struct Connection {
+pub(super) struct Connection {
     url: ManagerUrl,
     local: IpAddr,
     sender: http1::SendRequest<Full<Bytes>>,
@@ -137,7 +138,7 @@ struct Connection {
 }
 
 /// Moves the bytes; fused, because it may end long before it is asked again.
-type Driver = Fuse<http1::Connection<TokioIo<Line>, Full<Bytes>>>;
+pub(super) type Driver = Fuse<http1::Connection<TokioIo<Line>, Full<Bytes>>>;
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -146,7 +147,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    async fn open(url: &ManagerUrl, credentials: &Credentials) -> Result<Self, String> {
+    pub(super) async fn open(url: &ManagerUrl, credentials: &Credentials) -> Result<Self, String> {
         let stream = TcpStream::connect((url.host(), url.port())).await;
         let stream = stream.map_err(|fault| fault.to_string())?;
         // A request is one small write; waiting to join it with another gains nothing.
@@ -173,9 +174,7 @@ impl Connection {
 
     async fn exchange(&mut self, question: &Question) -> Result<Answer, String> {
         let request = self.request(question).map_err(|fault| fault.to_string())?;
-        let sent = self.sender.send_request(request);
-        let answer = driven(sent, &mut self.driver).await.map_err(|fault| describe(&fault))?;
-        let (head, body) = answer.into_parts();
+        let (head, body) = self.send(request).await?.into_parts();
         let seconds = head.headers.get(header::RETRY_AFTER).and_then(|text| text.to_str().ok());
         let seconds = seconds.and_then(|text| text.trim().parse().ok());
         let body = driven(Limited::new(body, ANSWER_MAX).collect(), &mut self.driver).await;
@@ -185,7 +184,24 @@ impl Connection {
         Ok(Answer { status: head.status, retry_after: seconds.map(Duration::from_secs), body })
     }
 
-    fn request(&self, question: &Question) -> Result<Request<Full<Bytes>>, http::Error> {
+    /// Sends a request; the answer's body is still to come.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, String> {
+        let sent = self.sender.send_request(request);
+        driven(sent, &mut self.driver).await.map_err(|fault| describe(&fault))
+    }
+
+    pub(super) fn driver_mut(&mut self) -> &mut Driver {
+        &mut self.driver
+    }
+
+    pub(super) fn url(&self) -> &ManagerUrl {
+        &self.url
+    }
+
+    pub(super) fn request(&self, question: &Question) -> Result<Request<Full<Bytes>>, http::Error> {
         let mut request = Request::builder()
             .method(&question.method)
             .uri(self.url.target(&question.target))
@@ -203,7 +219,7 @@ impl Connection {
 }
 
 /// Waits for what needs the connection to move.
-async fn driven<F: Future>(wanted: F, driver: &mut Driver) -> F::Output {
+pub(super) async fn driven<F: Future>(wanted: F, driver: &mut Driver) -> F::Output {
     match select(pin!(wanted), driver).await {
         Either::Left((output, _)) => output,
         // The connection ended; what is wanted may have come before that.
