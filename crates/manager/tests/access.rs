@@ -95,6 +95,19 @@ impl TlsClient {
         Ok((status.unwrap_or(0), body.to_owned()))
     }
 
+    /// A connection once it is secured.
+    fn handshake(&self) -> StreamOwned<ClientConnection, TcpStream> {
+        let socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let session = ClientConnection::new(Arc::clone(&self.config), name).unwrap();
+        let mut stream = StreamOwned::new(session, socket);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).unwrap();
+        }
+        stream
+    }
+
     fn get(&self, target: &str) -> (u16, String) {
         self.call("GET", target, "").unwrap()
     }
@@ -212,6 +225,16 @@ fn clients_that_do_not_speak_tls_are_told_so_and_silent_ones_are_in_nobodys_way(
     let mut manager = builder.launch();
     let silent: Vec<_> = (0..50).map(|_| TcpStream::connect(manager.address()).unwrap()).collect();
     TlsClient::new(manager.address(), &ca, None).wait_until_ready();
+    for (offered, chosen) in [
+        (&[&b"h2"[..], b"http/1.1"][..], Some(&b"h2"[..])),
+        (&[b"http/1.1"], Some(b"http/1.1")),
+        (&[], None),
+    ] {
+        let mut client = TlsClient::new(manager.address(), &ca, None);
+        let config = Arc::get_mut(&mut client.config).unwrap();
+        config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+        assert_eq!(client.handshake().conn.alpn_protocol(), chosen);
+    }
     let mut plain = Wire::open(manager.address()).unwrap();
     plain.send(request("GET", "/services", None)).unwrap();
     let answer = plain.receive().unwrap();

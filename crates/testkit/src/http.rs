@@ -192,13 +192,20 @@ impl Wire {
     }
 
     fn fill(&mut self) -> io::Result<usize> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        self.stream.set_read_timeout(Some(left))?;
         let mut chunk = vec![0; 64 * 1024];
-        match self.stream.read(&mut chunk) {
+        let read = loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(&mut chunk) {
+                // A machine or process that was stopped and goes on: the read ends without a result.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        match read {
             Ok(count) => {
                 chunk.truncate(count);
                 self.buffer.append(&mut chunk);

@@ -20,6 +20,7 @@ mod watching;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -33,7 +34,8 @@ pub use refusals::Refusals;
 pub use tls::{HandshakeFault, Tls};
 
 use crate::clock::Clock;
-use crate::config::Access as Settings;
+use crate::config::{Access as Settings, TlsFiles};
+use digest::Digest;
 use grants::Grants;
 use watching::Watched;
 
@@ -71,6 +73,8 @@ pub struct Access {
     /// Lines of `API_TOKENS_FILE`; written by `watching`.
     grants: Option<ArcSwap<Grants>>,
     refusals: Refusals,
+    /// What was in the TLS files and in the tokens file just before they were read first.
+    first: [Digest; 2],
 }
 
 impl Access {
@@ -79,6 +83,8 @@ impl Access {
     /// # Errors
     /// When a file cannot be read, or what is in it cannot be used.
     pub fn load(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Option<Self>, AccessFault> {
+        let first = [tls_paths(settings), tokens_paths(settings)];
+        let first = first.map(|paths| watching::fingerprint(&paths));
         let tls = settings.tls.as_ref().map(|files| Tls::load(files, Arc::clone(&clock)));
         let grants = settings.tokens_file.as_deref().map(Grants::load).transpose()?;
         let (tls, grants) = (tls.transpose()?, grants.map(ArcSwap::from_pointee));
@@ -86,7 +92,7 @@ impl Access {
             return Ok(None);
         }
         let settings = settings.clone();
-        Ok(Some(Self { clock, settings, tls, grants, refusals: Refusals::default() }))
+        Ok(Some(Self { clock, settings, tls, grants, refusals: Refusals::default(), first }))
     }
 
     /// What connections are wrapped in.
@@ -132,17 +138,14 @@ impl Access {
 
     /// Looks at the files again and again until it is told to stop, and takes what changed.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
-        let mut watched = Vec::new();
-        if let Some(files) = &self.settings.tls {
-            let access = Arc::clone(&self);
-            let paths = files.paths().map(ToOwned::to_owned).collect();
-            watched.push(Watched::new("the TLS certificate", paths, move || access.reload_tls()));
-        }
-        if let Some(path) = &self.settings.tokens_file {
-            let access = Arc::clone(&self);
-            let again = move || access.reload_grants();
-            watched.push(Watched::new("API_TOKENS_FILE", vec![path.clone()], again));
-        }
+        let [tls, tokens] = self.first;
+        let (tls, tokens) =
+            ((tls_paths(&self.settings), tls), (tokens_paths(&self.settings), tokens));
+        let (for_tls, for_tokens) = (Arc::clone(&self), Arc::clone(&self));
+        let watched = vec![
+            Watched::new("the TLS certificate", tls, move || for_tls.reload_tls()),
+            Watched::new(file::TOKENS, tokens, move || for_tokens.reload_grants()),
+        ];
         watching::run(watched, &self.refusals, stop).await;
     }
 
@@ -165,6 +168,14 @@ impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Access").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+fn tls_paths(settings: &Settings) -> Vec<PathBuf> {
+    settings.tls.iter().flat_map(TlsFiles::paths).map(ToOwned::to_owned).collect()
+}
+
+fn tokens_paths(settings: &Settings) -> Vec<PathBuf> {
+    settings.tokens_file.iter().cloned().collect()
 }
 
 /// The token of `Authorization: Bearer TOKEN` (RFC 6750 §2.1). The scheme's case does not matter.

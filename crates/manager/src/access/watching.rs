@@ -25,8 +25,8 @@ pub(super) struct Watched {
     what: &'static str,
     paths: Vec<PathBuf>,
     reload: Arc<dyn Fn() -> Result<(), AccessFault> + Send + Sync>,
-    /// What was tried last; none before the first look.
-    tried: Option<Digest>,
+    /// What was tried last.
+    tried: Digest,
     /// What was seen at the last look, if it is something else.
     seen: Option<Digest>,
     is_failing: bool,
@@ -35,37 +35,32 @@ pub(super) struct Watched {
 impl Watched {
     pub(super) fn new(
         what: &'static str,
-        paths: Vec<PathBuf>,
+        (paths, tried): (Vec<PathBuf>, Digest),
         reload: impl Fn() -> Result<(), AccessFault> + Send + Sync + 'static,
     ) -> Self {
         let reload = Arc::new(reload);
-        Self { what, paths, reload, tried: None, seen: None, is_failing: false }
+        Self { what, paths, reload, tried, seen: None, is_failing: false }
     }
 
     async fn look(&mut self) {
         let paths = self.paths.clone();
         let Ok(now) = spawn_blocking(move || fingerprint(&paths)).await else { return };
-        let is = |known: &Option<Digest>| known.as_ref().is_some_and(|known| known.is(&now));
-        if is(&self.tried) {
+        if self.tried.is(&now) {
             self.seen = None;
-        } else if is(&self.seen) {
-            let is_first = self.tried.is_none();
-            self.tried = self.seen.take();
-            self.take(is_first).await;
+        } else if self.seen.is_some_and(|seen| seen.is(&now)) {
+            (self.tried, self.seen) = (now, None);
+            self.take().await;
         } else {
             self.seen = Some(now);
         }
     }
 
-    async fn take(&mut self, is_first: bool) {
+    async fn take(&mut self) {
         let reload = Arc::clone(&self.reload);
         let what = self.what;
         match spawn_blocking(move || reload()).await {
             Ok(Ok(())) => {
                 self.is_failing = false;
-                if is_first {
-                    return; // as it was at the start, most likely: nothing to tell
-                }
                 info!(what, "read anew, and in force");
             }
             Ok(Err(fault)) => {
@@ -81,8 +76,8 @@ impl Watched {
     }
 }
 
-/// Stands for what is in the files, or that they cannot be read.
-fn fingerprint(paths: &[PathBuf]) -> Digest {
+/// Stands for what is in the files, or that they cannot be read. Blocks.
+pub(super) fn fingerprint(paths: &[PathBuf]) -> Digest {
     let mut all = Vec::new();
     for path in paths {
         let (kind, bytes) = match file::contents(path) {
@@ -96,8 +91,7 @@ fn fingerprint(paths: &[PathBuf]) -> Digest {
     Digest::of(&all)
 }
 
-/// Looks until it is told to stop. The first two looks read everything once more, in case it
-/// changed while the manager started.
+/// Looks until it is told to stop.
 pub(super) async fn run(mut watched: Vec<Watched>, refusals: &Refusals, stop: CancellationToken) {
     let mut tick = interval(PAUSE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
