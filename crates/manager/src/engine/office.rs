@@ -19,7 +19,7 @@ use super::notes::Notes;
 use super::observation::Lane;
 use super::observer::Observer;
 use super::snapshot::Published;
-use super::standing::{Phase, Post};
+use super::standing::{Phase, Post, Writes};
 use super::tenure::{Attempt, Backoff, attempt, chain};
 use super::writer::Writer;
 use crate::clock::{Clock, Stamp};
@@ -158,7 +158,11 @@ impl Engine {
                         info!(active = address, "standby: another manager is active");
                     }
                     last.clone_from(&address);
-                    self.post.change(|s| s.phase = Phase::Standby { active: address.clone() });
+                    self.post.change(|s| {
+                        s.phase = Phase::Standby { active: address.clone() };
+                        // It was the store that said so.
+                        s.writes = Writes::Available;
+                    });
                     STANDBY_PAUSE
                 }
                 Attempt::Later(why) => {
@@ -166,7 +170,11 @@ impl Engine {
                         error!(%why, "waiting for the store: no pod can be shown or registered yet");
                     }
                     last.clone_from(&why);
-                    self.post.change(|s| s.phase = Phase::Loading { reason: why.clone() });
+                    let now = self.clock.now();
+                    self.post.change(|s| {
+                        s.phase = Phase::Loading { reason: why.clone() };
+                        s.fail_writes(now, &why);
+                    });
                     backoff.next_pause()
                 }
             };

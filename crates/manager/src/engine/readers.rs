@@ -34,7 +34,7 @@ pub struct DeliveryFigures {
     pub behind: usize,
     /// Of these, how many did not receive the last attempt.
     pub failing: usize,
-    /// Since when the one that is behind for longest is.
+    /// Since when the one that is behind for longest is; unhealthy pods do not count.
     pub behind_since: Option<Timestamp>,
     /// Attempts under way.
     pub in_flight: usize,

@@ -54,6 +54,17 @@ pub struct Standing {
     pub storage: Description,
 }
 
+impl Standing {
+    /// The store takes no writes, for this reason, since now or an earlier failure.
+    pub(super) fn fail_writes(&mut self, now: Timestamp, why: &str) {
+        let since = match self.writes {
+            Writes::Available => now,
+            Writes::Unavailable { since, .. } => since,
+        };
+        self.writes = Writes::Unavailable { since, why: why.to_owned() };
+    }
+}
+
 /// The current standing. Written by the writer alone.
 #[derive(Debug)]
 pub(super) struct Post {

@@ -454,11 +454,17 @@ impl<'a> Writer<'a> {
                 }
                 self.background.turn(&self.engine.store, &tenure, now);
             }
+            // Without commands, only this tells whether the store is there.
+            BackgroundEvent::Done if self.flight.is_idle() => self.store_answers(),
             BackgroundEvent::Done => {}
             BackgroundEvent::Failed(error) => {
-                debug!(why = chain(&error), "health was not written, it will be written again");
-                if matches!(error, CommitError::Lost(_)) && self.flight.is_idle() {
-                    self.ask(Question::Tenure);
+                debug!(why = chain(&error), "the background could not write, it tries again");
+                match error {
+                    CommitError::Lost(_) if self.flight.is_idle() => self.ask(Question::Tenure),
+                    CommitError::NotApplied(fault) | CommitError::Unknown(fault) => {
+                        self.store_fails(&fault);
+                    }
+                    CommitError::Lost(_) | CommitError::Refused { .. } => {}
                 }
             }
             BackgroundEvent::LeaseEnded => {
@@ -476,13 +482,7 @@ impl<'a> Writer<'a> {
             error!(%why, "the store does not take writes: reads go on, writes wait and are refused \
                 after REQUEST_TIMEOUT");
         }
-        self.engine.post.change(|standing| {
-            let since = match &standing.writes {
-                Writes::Available => now,
-                Writes::Unavailable { since, .. } => *since,
-            };
-            standing.writes = Writes::Unavailable { since, why: why.clone() };
-        });
+        self.engine.post.change(|standing| standing.fail_writes(now, &why));
     }
 
     fn store_answers(&mut self) {

@@ -168,7 +168,7 @@ fn write_notifications(out: &mut Exposition, state: &HttpState, figures: &Delive
     let now = state.clock.now().as_micros();
     let behind = figures.behind_since.map_or(0, |since| now.saturating_sub(since.as_micros()));
     let behind = Duration::from_micros(u64::try_from(behind).unwrap_or(0)).as_secs_f64();
-    let help = "For how long the subscriber that is behind for longest is.";
+    let help = "For how long the one behind for longest is, of those that are not unhealthy.";
     out.single("governance_subscriber_lag_seconds", Kind::Gauge, help, behind);
 }
 

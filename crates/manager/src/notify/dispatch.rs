@@ -397,6 +397,8 @@ impl Dispatch {
             let since = subscriber.behind_since();
             figures.behind += usize::from(since.is_some());
             figures.failing += usize::from(subscriber.is_failing());
+            // One that is down cannot be told, and shows as unhealthy.
+            let since = since.filter(|_| !subscriber.is_ill());
             figures.behind_since = figures.behind_since.into_iter().chain(since).min();
         }
         figures

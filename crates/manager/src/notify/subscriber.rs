@@ -160,7 +160,7 @@ impl Subscriber {
         self.pod = pod;
     }
 
-    fn is_ill(&self) -> bool {
+    pub(super) fn is_ill(&self) -> bool {
         self.pod.status == Status::Unhealthy
     }
 
