@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::gate::Verdict;
-use crate::{process, words};
+use crate::{operations, process, words};
 
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 /// Documents, the programs that print them, and the word that makes them do so.
@@ -50,7 +50,8 @@ pub(crate) fn check(root: &Path) -> Result<Verdict> {
         }
     }
     if faults.is_empty() {
-        let text = format!("{} paths and {links} links exist", named.len());
+        let entries = operations::check(root)?;
+        let text = format!("{} paths and {links} links exist, {entries}", named.len());
         return Ok(Verdict::Passed(text));
     }
     for fault in &faults {

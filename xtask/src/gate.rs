@@ -49,7 +49,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "docs",
-        about: "paths named in ARCHITECTURE.md and links in the documents exist",
+        about: "paths and links in the documents exist, each alert and ERROR has its entry",
         run: docs::check,
     },
     Step {

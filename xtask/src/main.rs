@@ -11,6 +11,7 @@ mod deploy;
 mod docs;
 mod edges;
 mod gate;
+mod operations;
 mod process;
 mod suite;
 mod tools;

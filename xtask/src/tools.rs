@@ -70,6 +70,13 @@ const TOOLS: &[Tool] = &[
         find: || file("/usr/lib/python3/dist-packages/scapy/contrib/diameter.py"),
         need: Need::Optional,
     },
+    // Brings promtool as well.
+    Tool {
+        name: "prometheus",
+        package: "prometheus",
+        find: || process::which("prometheus"),
+        need: Need::Optional,
+    },
 ];
 
 /// Makes sure that every tool is there.
