@@ -91,8 +91,9 @@ fn watch_by(rules: &str, managers: &[&ManagerProcess]) -> Prometheus {
 #[track_caller]
 fn assert_raises(prometheus: &Prometheus, expected: &[&str]) {
     let expected: BTreeSet<String> = expected.iter().map(|name| (*name).to_owned()).collect();
-    until(PATIENCE, || prometheus.firing().unwrap() == expected);
     evaluate(prometheus, EVALUATIONS);
+    until(PATIENCE, || prometheus.firing().unwrap() == expected);
+    evaluate(prometheus, 2);
     let values = || prometheus.query(r#"ALERTS or {__name__=~"governance_.*"} > 0"#).unwrap();
     assert_eq!(prometheus.ever_fired().unwrap(), expected, "{:#?}", values());
     assert_eq!(prometheus.firing().unwrap(), expected, "it lasts as long as the fault");
