@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             }
         },
         Err(error) => {
-            eprintln!("{error}");
+            say(&error);
             ExitCode::from(EXIT_USAGE)
         }
     }
@@ -60,7 +60,7 @@ fn hash_token(beginning: &str) -> anyhow::Result<()> {
 }
 
 fn run(config: Config, text: &EffectiveText) -> anyhow::Result<()> {
-    telemetry::logging::start(&config.log)?;
+    let _logging = telemetry::logging::start(&config.log)?;
     info!(chosen = text.chosen, all = text.all, "effective configuration");
     for warning in &config.warnings {
         warn!("{warning}");
@@ -92,14 +92,19 @@ async fn next((terminate, interrupt): &mut (Signal, Signal)) -> &'static str {
 
 /// What failed, why, and what to do.
 fn complain(error: &anyhow::Error) {
-    eprintln!("error: {error}");
+    say(&format_args!("error: {error}"));
     for cause in error.chain().skip(1) {
-        eprintln!("  caused by: {cause}");
+        say(&format_args!("  caused by: {cause}"));
     }
     let hint = error
         .downcast_ref::<governance_manager::StartError>()
         .and_then(governance_manager::StartError::hint);
     if let Some(hint) = hint {
-        eprintln!("  hint: {hint}");
+        say(&format_args!("  hint: {hint}"));
     }
+}
+
+/// A line on standard error, if somebody takes it: it may be closed, or its disk full.
+fn say(line: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

@@ -28,8 +28,10 @@ impl Policy {
     /// Whether this address may be connected to: an exception wins over a denial.
     pub fn permits(&self, address: IpAddr) -> bool {
         let forms = forms(address);
+        let here = forms.iter().flatten().any(IpAddr::is_unspecified).then_some(HERE);
         let holds = |networks: &[IpNet]| {
-            forms.iter().flatten().any(|form| networks.iter().any(|network| network.contains(form)))
+            let mut forms = forms.iter().flatten().chain(here.iter().flatten());
+            forms.any(|form| networks.iter().any(|network| network.contains(form)))
         };
         holds(&self.allow) || !holds(&self.deny)
     }
@@ -48,6 +50,9 @@ impl Policy {
         }
     }
 }
+
+/// What a connection to the unspecified address leads to.
+const HERE: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// All addresses that an address stands for: itself, and what it carries.
 fn forms(address: IpAddr) -> [Option<IpAddr>; 3] {
@@ -143,6 +148,16 @@ mod tests {
             "::ffff:10.0.0.1",
         ] {
             assert!(default_policy().permits(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_unspecified_address_is_denied_with_loopback_because_it_leads_there() {
+        for address in ["0.0.0.0", "::", "::ffff:0.0.0.0", "64:ff9b::0.0.0.0"] {
+            let address = address.parse().unwrap();
+            assert!(!policy(&["127.0.0.0/8"], &[]).permits(address), "{address}");
+            assert!(!policy(&["::1/128"], &[]).permits(address), "{address}");
+            assert!(policy(&["127.0.0.0/8"], &["127.0.0.1/32"]).permits(address), "{address}");
         }
     }
 

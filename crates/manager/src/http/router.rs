@@ -24,6 +24,11 @@ use super::{
     register, request_id, services, subscribers, unregister, watch,
 };
 use crate::access::Access;
+use crate::engine::Phase;
+
+/// What a standby answers, too; and what its operator does to it.
+const OF_ITSELF: [&str; 4] = [paths::HEALTH, paths::READY, paths::VERSION, paths::METRICS];
+const ADMIN: &str = "/admin/";
 
 /// Who sent a request; stands in its extensions.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +39,9 @@ pub struct Peer(pub SocketAddr);
 pub struct App {
     router: Router,
     traffic: Arc<Traffic>,
+    state: Arc<HttpState>,
     /// None if everybody may do everything: then nothing is looked at.
-    door: Option<(Arc<HttpState>, Arc<Access>)>,
+    door: Option<Arc<Access>>,
 }
 
 impl App {
@@ -48,7 +54,7 @@ impl App {
     pub fn with_routes(state: HttpState, others: Router) -> Self {
         let state = Arc::new(state);
         let traffic = Arc::clone(&state.traffic);
-        let door = state.access.clone().map(|access| (Arc::clone(&state), access));
+        let door = state.access.clone();
         let ours = Router::new()
             .route(paths::REGISTER, post(register::register))
             .route(paths::UNREGISTER, delete(unregister::unregister))
@@ -68,17 +74,17 @@ impl App {
             .route(paths::HEALTH, get(health::health))
             .route(paths::READY, get(health::ready))
             .route(paths::VERSION, get(health::version))
-            .with_state(state);
+            .with_state(Arc::clone(&state));
         let router = ours
             .merge(others)
             .method_not_allowed_fallback(async || StatusCode::METHOD_NOT_ALLOWED)
             .fallback(async || StatusCode::NOT_FOUND);
-        Self { router, traffic, door }
+        Self { router, traffic, state, door }
     }
 
     /// Who may do what, unless everybody may do everything.
     pub(super) fn access(&self) -> Option<&Arc<Access>> {
-        self.door.as_ref().map(|(_, access)| access)
+        self.door.as_ref()
     }
 
     /// Answers one request. Never fails: what goes wrong is an answer, too.
@@ -114,8 +120,17 @@ impl App {
 
     /// Why the caller may not have this, if that is so; else its name stands in the request.
     fn refusal(&self, request: &mut Request<Body>) -> Option<Problem> {
-        let (state, access) = self.door.as_ref()?;
-        access::admit(state, access, request).err()
+        let refused =
+            self.door.as_ref().and_then(|access| access::admit(&self.state, access, request).err());
+        refused.or_else(|| self.redirection(request.uri().path()))
+    }
+
+    /// A standby speaks of itself alone, and names the active manager for all else.
+    fn redirection(&self, path: &str) -> Option<Problem> {
+        let standing = self.state.engine.standing();
+        let is_standby = matches!(standing.phase, Phase::Standby { .. });
+        let is_about_itself = OF_ITSELF.contains(&path) || path.starts_with(ADMIN);
+        (is_standby && !is_about_itself).then(|| Problem::not_active(&standing.phase))
     }
 }
 

@@ -1,13 +1,20 @@
 //! The log: one line per event on standard error, as text for people or JSON for machines; and how
 //! much of it, which can be changed while the process runs.
+//!
+//! Lines are written by a thread of their own. Whoever reads them may be slow, stand still or be
+//! gone, and the disk that they go to may be full: then lines are lost, and nothing else.
 
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Log, LogFormat};
+
+/// Lines that wait to be written; beyond that they are lost.
+const LINES_MAX: usize = 16_384;
 
 /// The level of this process, once logging was started: the log is one per process.
 static LEVEL: OnceLock<Level> = OnceLock::new();
@@ -38,15 +45,26 @@ pub enum LevelError {
     NotStarted,
 }
 
+/// The log of this process. When it is dropped, what waits is written, as far as that is possible
+/// within a second.
+#[must_use = "lines that wait are lost without it"]
+#[derive(Debug)]
+pub struct Logging {
+    _writer: WorkerGuard,
+}
+
 /// Starts logging for the whole process.
 ///
 /// # Errors
 /// When logging was started before, or the level cannot be read.
-pub fn start(log: &Log) -> anyhow::Result<()> {
+pub fn start(log: &Log) -> anyhow::Result<Logging> {
     let filter = EnvFilter::try_new(&log.level)?;
+    let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_MAX);
+    let (writer, guard) = writer.thread_name("log").finish(std::io::stderr());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
+        .log_internal_errors(false) // they would go where nothing can be written
         .with_target(false);
     let (started, reload): (_, Reload) = match log.format {
         LogFormat::Text => {
@@ -66,7 +84,7 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     };
     started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
     let _ = LEVEL.set(Level { text: Mutex::new(log.level.clone()), reload });
-    Ok(())
+    Ok(Logging { _writer: guard })
 }
 
 /// How much is logged now, in the words of `LOG_LEVEL`; none before the start.
