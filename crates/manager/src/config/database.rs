@@ -184,6 +184,8 @@ impl Database {
         if ssl_mode == SslMode::Disable && ssl_root_cert.is_some() {
             let text = "DB_SSL_ROOT_CERT is given but not used, because DB_SSL_MODE is disable";
             reader.warnings.push(text.to_owned());
+        } else if let Some(path) = &ssl_root_cert {
+            reader.require_readable(&DB_SSL_ROOT_CERT.card, path);
         }
         Self {
             hosts: hosts.into_iter().map(|(h, port)| (h, port.unwrap_or(default_port))).collect(),

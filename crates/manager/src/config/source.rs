@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -236,6 +238,14 @@ impl<'a> Reader<'a> {
     pub(super) fn refuse(&mut self, card: &'static Card, problem: String) {
         if let Some(given) = self.values.given.get(card.name) {
             self.faults.push(Fault::new(card, &given.text, &given.origin, problem));
+        }
+    }
+
+    /// A file that cannot be read is a wrong value; what stands in it is judged by who uses it.
+    pub(super) fn require_readable(&mut self, card: &'static Card, path: &Path) {
+        let read = |file: File| io::copy(&mut file.take(1), &mut io::sink());
+        if let Err(error) = File::open(path).and_then(read) {
+            self.refuse(card, format!("cannot be read: {error}"));
         }
     }
 

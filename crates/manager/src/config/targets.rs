@@ -85,11 +85,11 @@ fn show_networks(networks: &Vec<IpNet>) -> String {
 
 impl Targets {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        Self {
-            deny: reader.read(&TARGET_DENY),
-            allow: reader.read(&TARGET_ALLOW),
-            ca_file: reader.read_optional(&TARGET_CA_FILE),
+        let ca_file = reader.read_optional(&TARGET_CA_FILE);
+        if let Some(path) = &ca_file {
+            reader.require_readable(&TARGET_CA_FILE.card, path);
         }
+        Self { deny: reader.read(&TARGET_DENY), allow: reader.read(&TARGET_ALLOW), ca_file }
     }
 }
 

@@ -54,6 +54,20 @@ fn each_kind_of_fault_has_a_text_that_says_what_to_do() {
 }
 
 #[test]
+fn a_ca_file_that_cannot_be_read_is_a_fault_beside_the_others() {
+    let text = faults(&[
+        ("HEALTH_CHECK_INTERVAL", "x"),
+        ("TARGET_CA_FILE", "/nowhere/ca.pem"),
+        ("DB_SSL_MODE", "verify-full"),
+        ("DB_SSL_ROOT_CERT", "/"),
+    ]);
+    assert!(text.starts_with("error: 3 settings are wrong"), "{text}");
+    for start in ["TARGET_CA_FILE=\"/nowhere/ca.pem\"", "DB_SSL_ROOT_CERT=\"/\""] {
+        assert!(text.contains(&format!("{start} (environment): cannot be read: ")), "{text}");
+    }
+}
+
+#[test]
 fn a_password_file_that_cannot_be_used_is_a_fault() {
     let text = faults(&[("DB_PASSWORD_FILE", "/nowhere/pw")]);
     assert!(text.contains("DB_PASSWORD_FILE=\"/nowhere/pw\" (environment): cannot be read"));

@@ -84,7 +84,7 @@ fn what_check_config_prints_can_be_used_as_the_file() {
         ("TARGET_DENY", "none"),
         ("STORAGE", "postgres"),
         ("DB_SSL_MODE", "verify-full"),
-        ("DB_SSL_ROOT_CERT", "/ca.pem"),
+        ("DB_SSL_ROOT_CERT", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
     ];
     let direct = config(&[], &env);
     assert_eq!(with_file(&printed(&["--check-config"], &env)), direct);
