@@ -46,6 +46,13 @@ const TOOLS: &[Tool] = &[
         find: initdb,
         need: Need::Required,
     },
+    // For tests in a network of their own.
+    Tool {
+        name: "ip",
+        package: "iproute2",
+        find: || process::which("ip"),
+        need: Need::Required,
+    },
     Tool {
         name: "tshark",
         package: "tshark",
