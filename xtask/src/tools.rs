@@ -47,12 +47,7 @@ const TOOLS: &[Tool] = &[
         need: Need::Required,
     },
     // For tests in a network of their own.
-    Tool {
-        name: "ip",
-        package: "iproute2",
-        find: || process::which("ip"),
-        need: Need::Required,
-    },
+    Tool { name: "ip", package: "iproute2", find: || process::which("ip"), need: Need::Required },
     Tool {
         name: "tshark",
         package: "tshark",
