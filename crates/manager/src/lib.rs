@@ -19,6 +19,7 @@ pub mod wire;
 
 mod descriptors;
 mod parts;
+mod remembering;
 mod running;
 
 pub use running::{Running, StartError, start};

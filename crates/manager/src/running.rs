@@ -93,13 +93,14 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let first = listeners.first().context("the API has no address")?;
     let address = first.local_addr()?;
     let data_dir = open_data_dir(&config)?;
-    let Chosen { store, reason } = storage::choose(&config, data_dir.as_deref()).await?;
+    let Chosen { store, reason } = storage::choose(&config, data_dir.as_ref()).await?;
     let owner = Owner {
         id: match &data_dir {
             Some(dir) => dir.manager_id()?,
             None => Uuid::new_v4(),
         },
         address: advertised(address),
+        last: None,
     };
     announce(address, &store.describe(), &reason, access.as_deref());
     let settings = EngineSettings {

@@ -11,6 +11,7 @@ use governance_store::{MemoryStore, SqliteStore, Store, StoreFault};
 
 use crate::config::{self, Config, StorageChoice};
 use crate::datadir::DataDir;
+use crate::remembering::RememberingStore;
 
 /// How long a PostgreSQL at the default address may take to answer at the first start.
 const PROBE_MAX: Duration = Duration::from_secs(2);
@@ -34,12 +35,18 @@ pub struct Chosen {
 ///
 /// # Errors
 /// When the choice cannot be carried out or kept.
-pub async fn choose(config: &Config, data_dir: Option<&DataDir>) -> anyhow::Result<Chosen> {
+pub async fn choose(config: &Config, data_dir: Option<&Arc<DataDir>>) -> anyhow::Result<Chosen> {
     let Some(data_dir) = data_dir else {
         let reason = "STORAGE=memory: nothing outlives this process".to_owned();
         let store = MemoryStore::beginning_after(fastrand::u32(..EPOCHS_SKIPPED_MAX));
         return Ok(Chosen { store: Arc::new(store), reason });
     };
+    let Chosen { store, reason } = durable(config, data_dir).await?;
+    let store = Arc::new(RememberingStore::new(store, Arc::clone(data_dir)));
+    Ok(Chosen { store, reason })
+}
+
+async fn durable(config: &Config, data_dir: &DataDir) -> anyhow::Result<Chosen> {
     match config.storage.choice {
         StorageChoice::Memory => {
             let reason = "STORAGE=memory: nothing outlives this process".to_owned();

@@ -275,6 +275,29 @@ fn a_file_that_became_read_only_is_noticed_at_a_start_and_mended_without_another
 }
 
 #[test]
+fn a_file_that_was_removed_under_a_running_manager_is_made_and_written_again() {
+    let manager = manager().start();
+    let mut acknowledged: BTreeSet<String> = (0..5)
+        .map(|number| {
+            assert_eq!(register(&manager, number).status, 200);
+            name(number)
+        })
+        .collect();
+    let registry_id = manager.client().get("/services").json()["registry_id"].clone();
+    fs::remove_file(manager.settings().data_dir().join("governance.db")).unwrap();
+    assert_eq!(register(&manager, 5).status, 200, "{}", manager.log_text());
+    acknowledged.insert(name(5));
+    assert_eq!(shown(&manager), acknowledged);
+    manager.wait_for_log(|line| {
+        let text = line["message"].as_str().unwrap_or_default();
+        line["level"] == "ERROR" && text.contains("earlier state")
+    });
+    let now = manager.client().get("/services").json()["registry_id"].clone();
+    assert_ne!(now, registry_id, "what was told of the earlier file is compared with nothing");
+    assert_stored(manager, &acknowledged);
+}
+
+#[test]
 fn a_data_directory_that_may_not_be_written_is_one_clear_message() {
     let builder = unprivileged(manager());
     fs::create_dir(builder.data_dir()).unwrap();

@@ -200,6 +200,33 @@ fn a_restart_keeps_registrations_and_the_registry_and_revisions_go_up() {
 }
 
 #[test]
+fn a_backup_that_was_restored_between_two_runs_is_another_registry_with_later_revisions() {
+    let mut first = manager().set("STORAGE", "sqlite").start();
+    assert_eq!(first.client().post("/register", &registration("kept")).status, 200);
+    assert_eq!(first.stop().code(), Some(0));
+    let file = first.settings().data_dir().join("governance.db");
+    let backup = file.with_extension("backup");
+    std::fs::copy(&file, &backup).unwrap();
+    // The backup is of the first run; what the second and the third tell is forgotten.
+    let mut second = first.settings().start();
+    assert_eq!(second.stop().code(), Some(0));
+    let mut third = second.settings().start();
+    let told = third.client().post("/register", &registration("lost")).json();
+    assert_eq!(third.stop().code(), Some(0));
+    std::fs::rename(&backup, &file).unwrap();
+
+    let restored = third.settings().start();
+    let list = restored.client().get("/services").json();
+    assert_eq!(list["count"], 1, "{list}");
+    assert_ne!(list["registry_id"], told["registry_id"]);
+    assert!(list["revision"].as_u64() > told["revision"].as_u64(), "{list} after {told}");
+    restored.wait_for_log(|line| {
+        let text = line["message"].as_str().unwrap_or_default();
+        line["level"] == "WARN" && text.contains("another registry")
+    });
+}
+
+#[test]
 fn memory_keeps_nothing_and_says_so() {
     let mut first = manager().set("STORAGE", "memory").start();
     let warning = first.wait_for_log(|line| {

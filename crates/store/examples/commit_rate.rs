@@ -51,7 +51,7 @@ struct Run {
 
 async fn measure(directory: &Path, existing: u32, batch_size: usize) -> Outcome<()> {
     let store = SqliteStore::open(directory)?;
-    let owner = Owner { id: Uuid::new_v4(), address: "127.0.0.1:8080".to_owned() };
+    let owner = Owner { id: Uuid::new_v4(), address: "127.0.0.1:8080".to_owned(), last: None };
     let tenure = store.acquire(&owner).await?;
     let mut run = Run { store, epoch: tenure.epoch, sequence: tenure.sequence, registration: 0 };
     let mut random = Random(7);

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds: u64 = arguments.next().map_or(Ok(10), |text| text.parse())?;
     let cluster = Cluster::start_with(&[("fsync", "on")])?;
     let store = PostgresStore::new(settings(&cluster));
-    let owner = Owner { id: Uuid::new_v4(), address: "localhost:8080".to_owned() };
+    let owner = Owner { id: Uuid::new_v4(), address: "localhost:8080".to_owned(), last: None };
     let tenure = store.acquire(&owner).await?;
     let (mut sequence, mut serial) = (tenure.sequence, 0);
     let mut slowest = Duration::ZERO;

@@ -57,6 +57,25 @@ pub struct Owner {
     pub id: Uuid,
     /// Where it answers, for people and for clients of a standby: `host:port`.
     pub address: String,
+    /// The last tenure that this manager remembers outside the store, if it does.
+    pub last: Option<LastTenure>,
+}
+
+/// A tenure that was certainly given once, so that a store that knows less went back meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastTenure {
+    /// Of this registry.
+    pub registry_id: Uuid,
+    /// In this epoch.
+    pub epoch: u32,
+}
+
+impl LastTenure {
+    /// Whether a store of `registry_id` whose last epoch is `epoch` was put back to a state from
+    /// before this tenure.
+    pub(crate) fn is_unknown_to(self, registry_id: Uuid, epoch: i64) -> bool {
+        self.registry_id == registry_id && epoch < i64::from(self.epoch)
+    }
 }
 
 /// What the holder learns when it extends its lease.
@@ -100,7 +119,8 @@ pub trait Store: Send + Sync + 'static {
     /// Makes the tables if they are missing, and takes the right to write in a new epoch, which is
     /// higher than all before. Also taken by the holder: it then learns, by `sequence`, whether a
     /// batch of unknown outcome is stored. When it returns, no earlier batch can take effect any
-    /// more.
+    /// more. A store that was put back to before [`Owner::last`] while nobody wrote goes on under a
+    /// new registry id, in an epoch after that one: its revisions would otherwise be given twice.
     fn acquire<'a>(&'a self, owner: &'a Owner) -> BoxFuture<'a, Result<Tenure, AcquireError>>;
 
     /// Extends the lease. [`CommitError::Lost`] if somebody else holds it.

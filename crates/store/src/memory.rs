@@ -184,8 +184,13 @@ impl Store for MemoryStore {
         Description { kind: "memory", location, is_durable: false }
     }
 
-    fn acquire<'a>(&'a self, _owner: &'a Owner) -> BoxFuture<'a, Result<Tenure, AcquireError>> {
+    fn acquire<'a>(&'a self, owner: &'a Owner) -> BoxFuture<'a, Result<Tenure, AcquireError>> {
         let mut tables = self.lock();
+        if let Some(last) = owner.last
+            && last.is_unknown_to(tables.registry_id, tables.epoch.into())
+        {
+            (tables.registry_id, tables.epoch) = (Uuid::new_v4(), last.epoch);
+        }
         tables.epoch += 1;
         let Tables { registry_id, epoch, sequence, .. } = *tables;
         ready(Ok(Tenure { registry_id, epoch, sequence, lease: None })).boxed()

@@ -427,7 +427,7 @@ mod tests {
     }
 
     fn owner() -> Owner {
-        Owner { id: Uuid::nil(), address: "127.0.0.1:8080".to_owned() }
+        Owner { id: Uuid::nil(), address: "127.0.0.1:8080".to_owned(), last: None }
     }
 
     async fn case() -> Case {

@@ -23,7 +23,7 @@ pub(super) fn at(offset: i64) -> Timestamp {
 }
 
 pub(super) fn owner() -> Owner {
-    Owner { id: Uuid::from_u128(7), address: "127.0.0.1:8080".to_owned() }
+    Owner { id: Uuid::from_u128(7), address: "127.0.0.1:8080".to_owned(), last: None }
 }
 
 pub(super) fn key(service: &str, pod: &str) -> PodKey {

@@ -60,6 +60,7 @@ macro_rules! volatile_store_contract {
         $crate::store_contract_tests! { $site;
             tenure::a_new_store_is_empty_and_begins_with_epoch_one,
             tenure::each_acquisition_is_the_next_epoch_of_the_same_registry,
+            tenure::a_store_from_before_a_remembered_tenure_begins_a_new_registry,
             tenure::an_ended_epoch_writes_nothing,
             tenure::renewing_and_releasing_prove_the_epoch,
             commit::what_is_committed_is_loaded_unchanged,

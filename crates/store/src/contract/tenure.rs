@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use governance_domain::Status;
 
+use uuid::Uuid;
+
 use super::Site;
-use super::fixture::{InUse, assert_lost, delete, entry, health, pod, put};
-use crate::Tenure;
+use super::fixture::{InUse, assert_lost, delete, entry, health, owner, pod, put};
+use crate::{LastTenure, Owner, Tenure};
 
 /// A site is empty at first.
 pub async fn a_new_store_is_empty_and_begins_with_epoch_one(site: &impl Site) {
@@ -24,6 +26,26 @@ pub async fn each_acquisition_is_the_next_epoch_of_the_same_registry(site: &impl
         used.acquire_again().await;
         assert_eq!(used.tenure, Tenure { epoch: first.epoch + step, ..first });
     }
+}
+
+/// What was restored while nobody wrote is another registry, whose revisions are all new.
+pub async fn a_store_from_before_a_remembered_tenure_begins_a_new_registry(site: &impl Site) {
+    let used = InUse::open(site).await;
+    let first = used.tenure;
+    let remembering = |registry_id, epoch| {
+        let last = Some(LastTenure { registry_id, epoch });
+        Owner { last, ..owner() }
+    };
+    let acquire = async |owner: Owner| used.store.acquire(&owner).await.expect("it is ours");
+    let known = acquire(remembering(first.registry_id, first.epoch)).await;
+    assert_eq!(known, Tenure { epoch: first.epoch + 1, ..first }, "this tenure it knows");
+    let elsewhere = acquire(remembering(Uuid::from_u128(9), 90)).await;
+    assert_eq!(elsewhere, Tenure { epoch: first.epoch + 2, ..first }, "not this registry's");
+    let restored = acquire(remembering(first.registry_id, 40)).await;
+    assert_ne!(restored.registry_id, first.registry_id);
+    assert_eq!(restored.epoch, 41);
+    let after = acquire(remembering(first.registry_id, 40)).await;
+    assert_eq!(after, Tenure { epoch: 42, ..restored }, "it is another registry by now");
 }
 
 /// Whatever an earlier epoch still tries is refused and changes nothing.

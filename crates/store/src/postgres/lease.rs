@@ -88,10 +88,14 @@ impl PostgresStore {
     async fn try_to_take(&self, session: &Session, owner: &Owner) -> Result<Tenure, AcquireError> {
         let id = owner.id.to_string();
         let address = &owner.address;
+        let last_registry = owner.last.map(|last| last.registry_id.to_string());
+        let last_epoch = owner.last.map(|last| i64::from(last.epoch));
+        let fresh = Uuid::new_v4().to_string();
         for attempt in 1..=ATTEMPTS_MAX {
             let lease = LEASE.as_secs_f64();
             let (epoch, sequence) = self.last_seen();
-            let parameters: [&(dyn ToSql + Sync); 5] = [&id, address, &lease, &epoch, &sequence];
+            let parameters: [&(dyn ToSql + Sync); 8] =
+                [&id, address, &lease, &epoch, &sequence, &last_registry, &last_epoch, &fresh];
             let taken = self.ask(session, statements::TAKE_LEASE, &parameters).await?;
             if let Asked::Row(row) = taken {
                 *self.sighting() = Sighting::default();

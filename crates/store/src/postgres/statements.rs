@@ -73,10 +73,14 @@ pub(super) fn create_database(name: &str) -> String {
 
 /// Takes the lease if it is free, over, or our own already, unless it is in an earlier state than
 /// we saw in another's hands. Waits for whatever holds its row, so that the sequence it returns is
-/// final.
+/// final. Put back to before a tenure that we remember, it begins a new registry behind that one.
 pub(super) const TAKE_LEASE: &str = "
 UPDATE governance_lease
-   SET owner = $1, address = $2, epoch = epoch + 1,
+   SET owner = $1, address = $2,
+       epoch = CASE WHEN registry_id = $6::text AND epoch < $7::bigint
+           THEN $7::bigint ELSE epoch END + 1,
+       registry_id = CASE WHEN registry_id = $6::text AND epoch < $7::bigint
+           THEN $8::text ELSE registry_id END,
        expires_at = clock_timestamp() + $3::float8 * interval '1 second'
  WHERE id = 1 AND (owner = $1 OR expires_at <= clock_timestamp())
    AND (epoch > $4::bigint OR epoch = $4::bigint AND sequence >= $5::bigint)

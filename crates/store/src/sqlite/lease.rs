@@ -46,11 +46,15 @@ fn take(connection: &mut Connection, owner: &Owner) -> Result<Tenure, OpenFault>
         let text = format!("registry_id {registry_id:?} in governance_lease is not a UUID");
         OpenFault::Refused(text)
     })?;
+    let (registry_id, epoch) = match owner.last {
+        Some(last) if last.is_unknown_to(registry_id, epoch) => (Uuid::new_v4(), last.epoch.into()),
+        Some(_) | None => (registry_id, epoch),
+    };
     let epoch = next_epoch(epoch)?;
     transaction.execute(
-        "UPDATE governance_lease SET owner = ?1, address = ?2, epoch = ?3, expires_at = NULL, \
-         acquired_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE id = 1",
-        (owner.id.to_string(), &owner.address, epoch),
+        "UPDATE governance_lease SET registry_id = ?1, owner = ?2, address = ?3, epoch = ?4, \
+         expires_at = NULL, acquired_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE id = 1",
+        (registry_id.to_string(), owner.id.to_string(), &owner.address, epoch),
     )?;
     transaction.commit()?;
     Ok(Tenure { registry_id, epoch, sequence: i64::cast_unsigned(sequence), lease: None })

@@ -15,6 +15,7 @@ use governance_domain::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, named_params};
 
 use super::fault::{self, OpenFault};
+use super::session::FileId;
 use super::thread::{Owned, StoreThread};
 use crate::audit_query::{
     AUDIT_TOTAL_MAX, AuditPage, AuditQuery, AuditRecord, Bisection, Count, Span,
@@ -39,12 +40,14 @@ const MATCHES: &str = "id >= :low AND id < :high \
 pub(super) struct Reading {
     path: PathBuf,
     connection: Option<Connection>,
+    /// The file that it opened.
+    file: Option<FileId>,
 }
 
 impl Reading {
     /// Opens nothing yet.
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, connection: None }
+        Self { path, connection: None, file: None }
     }
 
     pub(super) fn read(
@@ -64,9 +67,13 @@ impl Reading {
         if caller.strong_count() == 0 {
             return Ok(AuditPage::default()); // into the void
         }
-        let connection = match self.connection.take() {
+        let is_replaced = self.file.is_some_and(|file| file.is_replaced(&self.path));
+        let connection = match self.connection.take().filter(|_| !is_replaced) {
             Some(open) => open,
-            None => open(&self.path)?,
+            None => {
+                self.file = FileId::of(&self.path).ok();
+                open(&self.path)?
+            }
         };
         let connection = self.connection.insert(connection);
         let is_given_up = move || caller.strong_count() == 0;

@@ -2,6 +2,7 @@
 //! the data's, so that whatever an operator mends is noticed without a restart.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +39,10 @@ pub(super) type Strays = BTreeMap<PodKey, Vec<String>>;
 pub(super) struct Session {
     path: PathBuf,
     connection: Option<Connection>,
+    /// The file that the connection opened; none where that could not be found out.
+    file: Option<FileId>,
+    /// Its log; none before the first write.
+    log: Option<FileId>,
     /// An outcome is not known, or known but perhaps not on disk. Nothing is written until the log
     /// has been copied into the file and started anew.
     is_unsettled: bool,
@@ -69,7 +74,15 @@ impl Desk<'_> {
 impl Session {
     /// A session that has not opened anything.
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, connection: None, is_unsettled: false, ledger: None, strays: Strays::new() }
+        Self {
+            path,
+            connection: None,
+            file: None,
+            log: None,
+            is_unsettled: false,
+            ledger: None,
+            strays: Strays::new(),
+        }
     }
 
     /// The file.
@@ -81,9 +94,20 @@ impl Session {
     pub(super) fn connection(&mut self) -> Result<&mut Connection, OpenFault> {
         let connection = match self.connection.take() {
             Some(open) => open,
-            None => open(&self.path)?,
+            None => {
+                let connection = open(&self.path)?;
+                (self.file, self.log) = (FileId::of(&self.path).ok(), None);
+                connection
+            }
         };
         Ok(self.connection.insert(connection))
+    }
+
+    /// Whether the open file is no longer the one of that name: it was removed, or another was put
+    /// in its place. What is written to it then, nobody will ever read.
+    fn is_replaced(&self) -> bool {
+        let opened = self.file.filter(|_| self.connection.is_some());
+        opened.is_some_and(|file| file.is_replaced(&self.path))
     }
 
     /// Drops the connection; the next call opens another.
@@ -133,7 +157,33 @@ impl Session {
             let text = "an earlier outcome is not settled yet";
             return Err(CommitError::NotApplied(StoreFault::new(text)));
         }
-        self.attempt(TransactionBehavior::Immediate, work)
+        if self.is_replaced() {
+            self.leave();
+            let file = self.path.display();
+            let text = format!("{file} was removed, or another file was put in its place");
+            return Err(CommitError::Lost(StoreFault::new(text)));
+        }
+        let done = self.attempt(TransactionBehavior::Immediate, work)?;
+        if self.log.is_none() {
+            self.log = FileId::of(&beside(&self.path, "-wal")).ok();
+        }
+        Ok(done)
+    }
+
+    /// Drops the connection to a file that is gone, with the log that belongs to it: whatever file
+    /// bears the name now, SQLite would take that log for its own.
+    fn leave(&mut self) {
+        let log = self.log.take();
+        self.close();
+        let path = beside(&self.path, "-wal");
+        if log.is_some_and(|log| !log.is_replaced(&path)) {
+            for name in [path, beside(&self.path, "-shm")] {
+                if let Err(error) = std::fs::remove_file(&name) {
+                    let name = name.display();
+                    tracing::warn!(%name, %error, "what is left of a removed file cannot be removed");
+                }
+            }
+        }
     }
 
     fn attempt<T>(
@@ -158,6 +208,35 @@ impl Session {
             }
             error
         })
+    }
+}
+
+/// The name of a file that SQLite keeps beside the one at `path`.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    /// Whether the file of this name is certainly not this one.
+    pub(super) fn is_replaced(self, path: &Path) -> bool {
+        match Self::of(path) {
+            Ok(found) => found != self,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
     }
 }
 

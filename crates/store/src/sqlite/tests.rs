@@ -22,7 +22,7 @@ struct Case {
 }
 
 fn owner() -> Owner {
-    Owner { id: Uuid::from_u128(1), address: "127.0.0.1:8080".to_owned() }
+    Owner { id: Uuid::from_u128(1), address: "127.0.0.1:8080".to_owned(), last: None }
 }
 
 fn pod(name: &str, registration: u64) -> Pod {
@@ -163,6 +163,30 @@ fn entry(key: Option<PodKey>) -> AuditEntry {
         new_status: None,
         request_id: None,
         remote: None,
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_removed_or_replaced_is_not_written_to_any_more() {
+    let mut case = Case::new().await;
+    case.commit(vec![put(pod("a", 1))]).await.unwrap();
+    let first = case.tenure.unwrap();
+    case.execute(&format!("VACUUM INTO '{}'", case.file().with_extension("copy").display()));
+    for replace in [false, true] {
+        fs::remove_file(case.file()).unwrap();
+        if replace {
+            fs::rename(case.file().with_extension("copy"), case.file()).unwrap();
+        }
+        match case.commit(vec![put(pod("b", 2))]).await {
+            Err(CommitError::Lost(fault)) => assert!(fault.message.contains("removed"), "{fault}"),
+            other => panic!("{other:?}"),
+        }
+        case.acquire().await.unwrap();
+        let is_same = case.tenure.unwrap().registry_id == first.registry_id;
+        assert_eq!(is_same, replace, "a new file is a new registry, a copy is not");
+        case.commit(vec![put(pod("c", 3))]).await.unwrap();
+        let page = case.store.read_audit(AuditQuery { limit: 10, ..AuditQuery::default() }).await;
+        assert!(!page.unwrap().records.is_empty(), "it is read where it is written");
     }
 }
 

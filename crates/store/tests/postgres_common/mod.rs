@@ -35,7 +35,7 @@ pub(crate) fn settings(address: SocketAddr) -> PostgresSettings {
 
 /// A manager of its own.
 pub(crate) fn owner(address: &str) -> Owner {
-    Owner { id: Uuid::new_v4(), address: address.to_owned() }
+    Owner { id: Uuid::new_v4(), address: address.to_owned(), last: None }
 }
 
 /// A store that never acquired fails with this text.

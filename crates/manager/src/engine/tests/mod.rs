@@ -63,7 +63,11 @@ impl Rig {
             event_queue_size: 1_000,
             max_pods_per_service: 10_000,
             audit_retention: Duration::from_hours(720),
-            owner: Owner { id: Uuid::from_u128(1), address: "127.0.0.1:8080".to_owned() },
+            owner: Owner {
+                id: Uuid::from_u128(1),
+                address: "127.0.0.1:8080".to_owned(),
+                last: None,
+            },
         };
         change(&mut settings);
         let clock = Arc::new(TestClock(Instant::now()));

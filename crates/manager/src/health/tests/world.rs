@@ -152,7 +152,7 @@ impl World {
     ) -> Self {
         let started = Instant::now();
         let clock: Arc<dyn Clock> = Arc::new(TestClock(started));
-        let owner = Owner { id: Uuid::new_v4(), address: "test".to_owned() };
+        let owner = Owner { id: Uuid::new_v4(), address: "test".to_owned(), last: None };
         let engine_settings = EngineSettings {
             event_queue_size: 1_000,
             max_pods_per_service: 100_000,

@@ -133,7 +133,7 @@ impl Bench {
             event_queue_size: 100,
             max_pods_per_service,
             audit_retention: Duration::from_hours(1),
-            owner: Owner { id: Uuid::nil(), address: "127.0.0.1:1".to_owned() },
+            owner: Owner { id: Uuid::nil(), address: "127.0.0.1:1".to_owned(), last: None },
         };
         let (mut engine, handle) = Engine::new(store, settings, Arc::new(StoppedClock));
         let watch = Watch::new(handle.clone());

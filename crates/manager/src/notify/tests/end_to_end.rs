@@ -31,7 +31,7 @@ struct Manager {
 
 impl Manager {
     fn start(store: Arc<MemoryStore>, settings: &config::Notification) -> Self {
-        let owner = Owner { id: Uuid::nil(), address: "here:1".to_owned() };
+        let owner = Owner { id: Uuid::nil(), address: "here:1".to_owned(), last: None };
         let engine_settings = EngineSettings {
             event_queue_size: 100,
             max_pods_per_service: 100,

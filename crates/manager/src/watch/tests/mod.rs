@@ -36,7 +36,7 @@ impl World {
             event_queue_size: 1_000,
             max_pods_per_service: 10_000,
             audit_retention: Duration::from_hours(1),
-            owner: Owner { id: Uuid::nil(), address: "127.0.0.1:1".to_owned() },
+            owner: Owner { id: Uuid::nil(), address: "127.0.0.1:1".to_owned(), last: None },
         };
         let store = Arc::new(MemoryStore::default());
         let (mut engine, handle) = Engine::new(store, settings, Arc::new(SystemClock));

@@ -1,0 +1,186 @@
+//! A store that remembers in the data directory which tenure it gave last, so that one which was
+//! put back to an earlier state while no manager ran is recognised at the next start: see
+//! [`governance_store::Owner::last`]. While a manager runs, its memory tells the same and more.
+//!
+//! INVARIANT: a tenure is remembered before anything is published in its epoch, unless the data
+//! directory cannot be written to, which the log says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use governance_domain::{Pod, Timestamp};
+use governance_store::{
+    AcquireError, AuditEntry, AuditPage, AuditQuery, Batch, CommitError, Description, HealthWrite,
+    LastTenure, Loaded, Owner, Renewal, Store, StoreFault, Tenure, Uuid,
+};
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::datadir::DataDir;
+
+/// The file in the data directory: registry id and epoch.
+const FILE: &str = "last-tenure";
+/// How long writing the file may hold up a take-over. A disk that hangs must not cost more.
+const WRITING_MAX: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(crate) struct RememberingStore {
+    store: Arc<dyn Store>,
+    data_dir: Arc<DataDir>,
+}
+
+impl RememberingStore {
+    /// Remembers the tenures that `store` gives.
+    pub(crate) fn new(store: Arc<dyn Store>, data_dir: Arc<DataDir>) -> Self {
+        Self { store, data_dir }
+    }
+
+    async fn take(&self, owner: &Owner) -> Result<Tenure, AcquireError> {
+        let last = self.data_dir.read(FILE).and_then(|line| parse(&line));
+        let tenure = self.store.acquire(&Owner { last, ..owner.clone() }).await?;
+        if let Some(last) = last
+            && last.registry_id != tenure.registry_id
+        {
+            warn!(
+                registry_id = %tenure.registry_id,
+                earlier = %last.registry_id,
+                "the store holds another registry than this manager wrote last: a backup that was \
+                 restored, or another database. Pods and watchers are told everything anew"
+            );
+        }
+        self.remember(&tenure).await;
+        Ok(tenure)
+    }
+
+    async fn remember(&self, tenure: &Tenure) {
+        let line = format!("{} {}", tenure.registry_id, tenure.epoch);
+        let data_dir = Arc::clone(&self.data_dir);
+        let writing = tokio::task::spawn_blocking(move || data_dir.write(FILE, &line));
+        let fault = match timeout(WRITING_MAX, writing).await {
+            Ok(Ok(Ok(()))) => return debug!(epoch = tenure.epoch, "tenure remembered"),
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => "it takes too long".to_owned(),
+        };
+        warn!(
+            file = FILE,
+            fault,
+            "a file in DATA_DIR cannot be written: a backup that is restored while no manager runs \
+             would not be recognised"
+        );
+    }
+}
+
+fn parse(line: &str) -> Option<LastTenure> {
+    let (registry_id, epoch) = line.split_once(' ')?;
+    Some(LastTenure { registry_id: Uuid::parse_str(registry_id).ok()?, epoch: epoch.parse().ok()? })
+}
+
+impl Store for RememberingStore {
+    fn describe(&self) -> Description {
+        self.store.describe()
+    }
+
+    fn acquire<'a>(&'a self, owner: &'a Owner) -> BoxFuture<'a, Result<Tenure, AcquireError>> {
+        self.take(owner).boxed()
+    }
+
+    fn renew<'a>(&'a self, tenure: &'a Tenure) -> BoxFuture<'a, Result<Renewal, CommitError>> {
+        self.store.renew(tenure)
+    }
+
+    fn release<'a>(&'a self, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), CommitError>> {
+        self.store.release(tenure)
+    }
+
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreFault>> {
+        self.store.load()
+    }
+
+    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), CommitError>> {
+        self.store.commit(batch)
+    }
+
+    fn write_health<'a>(
+        &'a self,
+        tenure: &'a Tenure,
+        writes: Vec<HealthWrite>,
+        audit: Vec<AuditEntry>,
+    ) -> BoxFuture<'a, Result<(), CommitError>> {
+        self.store.write_health(tenure, writes, audit)
+    }
+
+    fn rewrite<'a>(
+        &'a self,
+        tenure: &'a Tenure,
+        pods: Vec<Arc<Pod>>,
+        audit: Vec<AuditEntry>,
+    ) -> BoxFuture<'a, Result<Uuid, CommitError>> {
+        async move {
+            let registry_id = self.store.rewrite(tenure, pods, audit).await?;
+            self.remember(&Tenure { registry_id, ..*tenure }).await;
+            Ok(registry_id)
+        }
+        .boxed()
+    }
+
+    fn prune_audit<'a>(
+        &'a self,
+        tenure: &'a Tenure,
+        before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<usize, CommitError>> {
+        self.store.prune_audit(tenure, before, limit)
+    }
+
+    fn read_audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<AuditPage, StoreFault>> {
+        self.store.read_audit(query)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use governance_store::MemoryStore;
+
+    use super::*;
+
+    fn owner() -> Owner {
+        Owner { id: Uuid::from_u128(1), address: "127.0.0.1:8080".to_owned(), last: None }
+    }
+
+    #[tokio::test]
+    async fn an_earlier_state_of_the_same_registry_begins_a_new_one_behind_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = Arc::new(DataDir::open(directory.path()).unwrap());
+        let inner: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let store = RememberingStore::new(Arc::clone(&inner), Arc::clone(&data_dir));
+        let first = store.acquire(&owner()).await.unwrap();
+        let second = store.acquire(&owner()).await.unwrap();
+        assert_eq!(second, Tenure { epoch: first.epoch + 1, ..first });
+        // As if the store had known of seventy tenures, and were put back by sixty-eight.
+        data_dir.write(FILE, &format!("{} 70", first.registry_id)).unwrap();
+        let restored = store.acquire(&owner()).await.unwrap();
+        assert_ne!(restored.registry_id, first.registry_id);
+        assert_eq!(restored.epoch, 71);
+        let line = data_dir.read(FILE);
+        assert_eq!(line, Some(format!("{} 71", restored.registry_id)));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_says_nothing_or_cannot_be_written_stops_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = Arc::new(DataDir::open(directory.path()).unwrap());
+        for line in ["", "x", "x 1", "00000000-0000-0000-0000-000000000001 x", " 4294967296"] {
+            data_dir.write(FILE, line).unwrap();
+            let store = RememberingStore::new(Arc::new(MemoryStore::default()), data_dir.clone());
+            assert_eq!(store.acquire(&owner()).await.unwrap().epoch, 1, "{line:?}");
+        }
+        let in_the_way = directory.path().join(FILE);
+        std::fs::remove_file(&in_the_way).unwrap();
+        std::fs::create_dir(&in_the_way).unwrap();
+        let store = RememberingStore::new(Arc::new(MemoryStore::default()), data_dir);
+        assert_eq!(store.acquire(&owner()).await.unwrap().epoch, 1);
+    }
+}
