@@ -9,6 +9,7 @@ pub mod config;
 pub mod connect;
 pub mod datadir;
 pub mod engine;
+pub mod flood;
 pub mod health;
 pub mod http;
 pub mod notify;

@@ -1,35 +1,18 @@
 //! How many were refused why, and which of them the audit hears of: a flood of refusals must fill
 //! neither the store nor the page that somebody reads.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::denial::Denial;
-
-/// Refusals that the audit hears of in a window.
-const TOLD_MAX: u32 = 10;
-/// The length of a window.
-const WINDOW: Duration = Duration::from_secs(1);
+use crate::flood::Flood;
 
 /// The counters.
 #[derive(Debug, Default)]
 pub struct Refusals {
     counts: [AtomicU64; Denial::REASONS.len()],
-    window: Mutex<Option<Window>>,
+    flood: Flood,
     /// A file changed into one that cannot be used; written by `watching`.
     is_reload_failing: AtomicBool,
-}
-
-#[derive(Debug)]
-struct Window {
-    since: Instant,
-    told: u32,
-    /// Since the last one that was told.
-    untold: u64,
 }
 
 impl Refusals {
@@ -43,19 +26,7 @@ impl Refusals {
 
     /// Whether the audit should hear of one now; with how many it did not hear of before it.
     pub fn tell(&self) -> Option<u64> {
-        let now = Instant::now();
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = Window { since: now, told: 0, untold: 0 };
-        let window = window.get_or_insert(fresh);
-        if now.duration_since(window.since) >= WINDOW {
-            (window.since, window.told) = (now, 0);
-        }
-        if window.told >= TOLD_MAX {
-            window.untold += 1;
-            return None;
-        }
-        window.told += 1;
-        Some(std::mem::take(&mut window.untold))
+        self.flood.tell()
     }
 
     /// How many by reason.

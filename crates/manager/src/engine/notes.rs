@@ -12,13 +12,15 @@ const NOTES_MAX: usize = 16;
 /// Refusals that wait; as many as come in some seconds, because whoever tells of them bounds them.
 const REFUSALS_MAX: usize = 64;
 
-/// A command that was refused before it became one.
+/// A command of which nothing was applied, or nobody knows.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// When.
     pub at: Timestamp,
     /// What was asked for: [`AuditAction::Register`] or [`AuditAction::Unregister`].
     pub action: AuditAction,
+    /// [`AuditResult::Denied`] or [`AuditResult::Failure`].
+    pub result: AuditResult,
     /// Of which pod, where that was read.
     pub key: Option<PodKey>,
     /// Why, in one sentence.
@@ -73,11 +75,11 @@ impl Notes {
 }
 
 fn refused(refusal: Refusal) -> AuditEntry {
-    let Refusal { at, action, key, details, origin } = refusal;
+    let Refusal { at, action, result, key, details, origin } = refusal;
     AuditEntry {
         at,
         action,
-        result: AuditResult::Denied,
+        result,
         key,
         details,
         previous_status: None,

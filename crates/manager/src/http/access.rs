@@ -3,7 +3,6 @@
 //! Who somebody is and what that allows is known in `crate::access`. A refusal is counted; one of a
 //! command also goes into the audit, a bounded number of them a second.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::Request;
@@ -14,9 +13,9 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::problem::Problem;
-use super::{HttpState, admin, origin_of};
+use super::{HttpState, admin, origin_of, refusal};
 use crate::access::{Access, Caller, Denial, Presented, Right};
-use crate::engine::{AuditAction, Origin, Refusal};
+use crate::engine::{AuditAction, AuditResult, Origin, Refusal};
 
 /// What everybody may ask: what orchestrators and load balancers need, and texts that are the same
 /// for every manager.
@@ -148,12 +147,9 @@ fn refuse(
     if let Some(action) = write.and_then(Write::action)
         && let Some(untold) = access.refusals().tell()
     {
-        let mut details = detail.clone();
-        if untold > 0 {
-            let _always_works = write!(details, " ({untold} more were refused before)");
-        }
-        let at = state.clock.now();
-        state.engine.note_refusal(Refusal { at, action, key: key.cloned(), details, origin });
+        let details = refusal::with_untold(detail.clone(), untold);
+        let (at, result, key) = (state.clock.now(), AuditResult::Denied, key.cloned());
+        state.engine.note_refusal(Refusal { at, action, result, key, details, origin });
     }
     if denial.is_identified() {
         Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)

@@ -21,6 +21,7 @@ mod openapi;
 mod place;
 mod problem;
 mod query;
+mod refusal;
 mod register;
 mod registration;
 mod request_id;
@@ -48,6 +49,7 @@ use crate::access::{Access, Caller};
 use crate::clock::Clock;
 use crate::config::UnhealthyPods;
 use crate::engine::{CheckSoon, DeliveryReader, EngineHandle, HealthReader, Origin, Phase};
+use crate::flood::Flood;
 use crate::watch::Watch;
 
 pub use bind::{BindFault, bind};
@@ -84,6 +86,8 @@ pub struct HttpState {
     pub watch: Option<Watch>,
     /// How many requests were answered how.
     pub traffic: Arc<Traffic>,
+    /// How many of the commands that failed the audit hears of.
+    pub failures: Flood,
     /// Who may do what; none if everybody may do everything.
     pub access: Option<Arc<Access>>,
     /// Cancelled when the manager is about to stop: `/ready` says so, all else goes on.
@@ -117,6 +121,7 @@ impl HttpState {
             deliveries: None,
             watch: None,
             traffic: Arc::default(),
+            failures: Flood::default(),
             access: None,
             draining,
         }

@@ -5,9 +5,9 @@ use governance_domain::{ProviderFilter, Register};
 
 use super::access::{self, Write};
 use super::problem::Problem;
-use super::{Answer, HttpState, Shared, body, json, json_answer, origin, registration};
+use super::{Answer, HttpState, Shared, body, json, json_answer, origin, refusal, registration};
 use crate::config::UnhealthyPods;
-use crate::engine::{Registered, Snapshot};
+use crate::engine::{AuditAction, Registered, Snapshot};
 use crate::wire::{self, View};
 
 pub(super) async fn register(State(state): Shared, request: Request) -> Answer {
@@ -23,7 +23,13 @@ pub(super) async fn register(State(state): Shared, request: Request) -> Answer {
     access::check_service(&state, &parts, Write::Register, &command.key)?;
     let asked = Register { key: command.key.clone(), content: command.content.clone() };
     let registered = state.engine.register(command, origin(&parts), state.deadline()).await;
-    let registered = registered.map_err(|error| Problem::of(&error))?;
+    let registered = match registered {
+        Ok(registered) => registered,
+        Err(error) => {
+            let (action, origin) = (AuditAction::Register, origin(&parts));
+            return Err(refusal::unapplied(&state, action, asked.key, origin, &error));
+        }
+    };
     if !registered.is_changed {
         state.check_soon.check_soon(&asked.key);
     }

@@ -7,7 +7,8 @@ use governance_domain::{PodKey, PodName, RegistrationId, ServiceName, Unregister
 use super::access::{self, Write};
 use super::problem::Problem;
 use super::query::Query;
-use super::{Answer, Shared, body, json_answer, origin};
+use super::{Answer, Shared, body, json_answer, origin, refusal};
+use crate::engine::AuditAction;
 use crate::wire;
 
 /// The longest name that is looked for; the grammar is not checked, so that every row can go.
@@ -21,7 +22,13 @@ pub(super) async fn unregister(State(state): Shared, request: Request) -> Answer
     let key = command.key.clone();
     access::check_service(&state, &parts, Write::Unregister, &key)?;
     let gone = state.engine.unregister(command, origin(&parts), state.deadline()).await;
-    let gone = gone.map_err(|error| Problem::of(&error))?;
+    let gone = match gone {
+        Ok(gone) => gone,
+        Err(error) => {
+            let (action, origin) = (AuditAction::Unregister, origin(&parts));
+            return Err(refusal::unapplied(&state, action, key, origin, &error));
+        }
+    };
     let mut out = Vec::with_capacity(384);
     out.extend_from_slice(b"{\"status\":\"success\",\"message\":\"the pod is unregistered\"");
     wire::write_text_field(&mut out, "service_name", key.service.as_str());

@@ -21,17 +21,24 @@ async fn logs(bench: &Bench, query: &str) -> AuditLogs {
     serde_json::from_value(answer.json()).unwrap()
 }
 
-/// Waits until the start was written, which happens behind everything else.
-async fn started() -> Bench {
-    let bench = Bench::start().await;
+/// Waits for entries that are written behind everything else.
+async fn until_logs(bench: &Bench, query: &str, count: usize) -> AuditLogs {
     // Looks are counted, not time: the machine may stand still for a while.
     for _ in 0..5_000 {
-        if logs(&bench, "actions=takeover").await.total > 0 {
-            return bench;
+        let page = logs(bench, query).await;
+        if page.total >= count {
+            return page;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    panic!("the start is not in the audit");
+    panic!("{query}: {count} entries do not come to the audit");
+}
+
+/// Waits until the start was written.
+async fn started() -> Bench {
+    let bench = Bench::start().await;
+    until_logs(&bench, "actions=takeover", 1).await;
+    bench
 }
 
 /// Registers, registers again with other wishes, with another address, and leaves.
@@ -80,6 +87,45 @@ async fn every_change_is_in_the_audit_with_what_was_before_and_after() {
     );
     let takeover = logs(&bench, "actions=takeover").await.logs.remove(0);
     assert_eq!((takeover.service_name, takeover.details.as_str()), (None, "epoch 1"));
+}
+
+#[tokio::test]
+async fn what_failed_is_in_the_audit_with_its_reason_and_bad_input_is_not() {
+    let bench = started().await;
+    bench.register(&registration("eir", "a")).await;
+    let stranger = bench.call("DELETE", "/unregister?service_name=eir&pod_name=b").await;
+    assert_eq!(stranger.status, 404);
+    let late = bench.call("DELETE", &format!("/unregister?{POD}&registration_id=1")).await;
+    assert_eq!(late.status, 409);
+    let collision = registration("EIR", "c");
+    assert_eq!(bench.post(collision.to_string()).await.status, 409);
+    assert_eq!(bench.post("{}").await.status, 400);
+    let page = until_logs(&bench, "results=failure", 3).await;
+    let told: Vec<_> = page
+        .logs
+        .iter()
+        .map(|log| (log.action.as_str(), log.pod_name.as_deref(), log.details.as_str()))
+        .collect();
+    let id = 1_u64 << 32;
+    let superseded = format!(
+        "pod eir:a is registered with registration_id {}, not 1: it registered again, nothing was \
+         removed",
+        id + 1
+    );
+    assert_eq!(
+        told,
+        [
+            (
+                "register",
+                Some("c"),
+                "service EIR differs from the existing service eir only in upper and lower case: \
+                 use the existing name or a different one"
+            ),
+            ("unregister", Some("a"), superseded.as_str()),
+            ("unregister", Some("b"), "pod eir:b is not registered"),
+        ]
+    );
+    assert!(page.logs.iter().all(|log| log.request_id.is_some()), "{page:?}");
 }
 
 #[tokio::test]
