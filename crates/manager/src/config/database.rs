@@ -185,7 +185,7 @@ impl Database {
             let text = "DB_SSL_ROOT_CERT is given but not used, because DB_SSL_MODE is disable";
             reader.warnings.push(text.to_owned());
         } else if let Some(path) = &ssl_root_cert {
-            reader.require_readable(&DB_SSL_ROOT_CERT.card, path);
+            reader.require_authorities(&DB_SSL_ROOT_CERT.card, path);
         }
         Self {
             hosts: hosts.into_iter().map(|(h, port)| (h, port.unwrap_or(default_port))).collect(),

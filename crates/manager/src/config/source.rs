@@ -8,15 +8,22 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::fault::Fault;
 use super::file;
 use super::rule::{PATH, Reason, Rule, Text};
 use super::setting::{Card, Secrecy, Setting};
 use super::table;
+
+/// The most that is read of a file with CAs; a system's own is a quarter of a megabyte.
+const AUTHORITIES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The configuration file to read.
 pub(super) static CONFIG_FILE: Setting<Text<std::path::PathBuf>> = Setting::new(
@@ -241,11 +248,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A file that cannot be read is a wrong value; what stands in it is judged by who uses it.
-    pub(super) fn require_readable(&mut self, card: &'static Card, path: &Path) {
-        let read = |file: File| io::copy(&mut file.take(1), &mut io::sink());
-        if let Err(error) = File::open(path).and_then(read) {
-            self.refuse(card, format!("cannot be read: {error}"));
+    /// A file of CAs that cannot be read, or holds none, is a wrong value; whom they make
+    /// believable is judged by who uses them.
+    pub(super) fn require_authorities(&mut self, card: &'static Card, path: &Path) {
+        if let Err(why) = authorities(path) {
+            self.refuse(card, why);
         }
     }
 
@@ -261,4 +268,21 @@ fn refusal(allowed: &str, reason: Reason) -> String {
         Some(reason) => format!("must be {allowed}: {reason}"),
         None => format!("must be {allowed}"),
     }
+}
+/// Looks whether the file holds certificates of CAs, and nothing that is broken.
+fn authorities(path: &Path) -> Result<(), String> {
+    let mut pem = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(AUTHORITIES_MAX).read_to_end(&mut pem));
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| format!("is no good PEM file: {error}"))?;
+        store
+            .add(certificate)
+            .map_err(|error| format!("holds a certificate that cannot be used: {error}"))?;
+    }
+    if store.is_empty() {
+        return Err("holds no certificate: give a PEM file with those of the CAs".to_owned());
+    }
+    Ok(())
 }

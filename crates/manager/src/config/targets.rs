@@ -87,7 +87,7 @@ impl Targets {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let ca_file = reader.read_optional(&TARGET_CA_FILE);
         if let Some(path) = &ca_file {
-            reader.require_readable(&TARGET_CA_FILE.card, path);
+            reader.require_authorities(&TARGET_CA_FILE.card, path);
         }
         Self { deny: reader.read(&TARGET_DENY), allow: reader.read(&TARGET_ALLOW), ca_file }
     }

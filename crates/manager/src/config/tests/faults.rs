@@ -60,10 +60,29 @@ fn a_ca_file_that_cannot_be_read_is_a_fault_beside_the_others() {
         ("TARGET_CA_FILE", "/nowhere/ca.pem"),
         ("DB_SSL_MODE", "verify-full"),
         ("DB_SSL_ROOT_CERT", "/"),
+        ("SERVER_HOST", "300.1.1.1"),
     ]);
-    assert!(text.starts_with("error: 3 settings are wrong"), "{text}");
+    assert!(text.starts_with("error: 4 settings are wrong"), "{text}");
+    assert!(text.contains("SERVER_HOST=\"300.1.1.1\""), "{text}");
     for start in ["TARGET_CA_FILE=\"/nowhere/ca.pem\"", "DB_SSL_ROOT_CERT=\"/\""] {
         assert!(text.contains(&format!("{start} (environment): cannot be read: ")), "{text}");
+    }
+}
+
+#[test]
+fn a_ca_file_without_a_certificate_is_a_fault() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap().to_owned();
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (text, expected) in [
+        ("", "holds no certificate"),
+        (broken, "holds a certificate that cannot be used"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n", "is no good PEM file"),
+    ] {
+        file.as_file_mut().set_len(0).unwrap();
+        std::fs::write(&path, text).unwrap();
+        let told = faults(&[("TARGET_CA_FILE", &path)]);
+        assert!(told.contains(expected), "{told}");
     }
 }
 

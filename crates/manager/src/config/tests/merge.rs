@@ -112,20 +112,17 @@ fn any_of_the_six_database_settings_counts_as_choosing_a_database() {
     }
     assert!(with_file("database: {port: 5432}").storage.any_db_setting);
     assert!(config(&["--db-user=x"], &[]).storage.any_db_setting);
-    assert!(!config(&[], &[("PGSSLROOTCERT", A)]).storage.any_db_setting);
+    assert!(!config(&[], &[("PGSSLROOTCERT", &authority().1)]).storage.any_db_setting);
 }
-
-/// Files that can be read; what stands in them does not matter here.
-const A: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-const B: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs");
 
 #[test]
 fn the_root_certificate_is_found_under_both_names() {
-    let env = [("PGSSLROOTCERT", B), ("DB_SSL_MODE", "require")];
-    assert_eq!(config(&[], &env).database.ssl_root_cert, Some(B.into()));
-    let env = [("PGSSLROOTCERT", B), ("DB_SSL_ROOT_CERT", A)];
+    let ((_a_kept, a), (_b_kept, b)) = (authority(), authority());
+    let env = [("PGSSLROOTCERT", b.as_str()), ("DB_SSL_MODE", "require")];
+    assert_eq!(config(&[], &env).database.ssl_root_cert, Some(b.clone().into()));
+    let env = [("PGSSLROOTCERT", b.as_str()), ("DB_SSL_ROOT_CERT", &a)];
     let config = config(&[], &env);
-    assert_eq!(config.database.ssl_root_cert, Some(A.into()));
+    assert_eq!(config.database.ssl_root_cert, Some(a.into()));
     assert!(config.warnings[0].contains("DB_SSL_MODE is disable"), "{:?}", config.warnings);
 }
 

@@ -32,6 +32,15 @@ fn faults(env: &[(&str, &str)]) -> String {
     invoke(&[], env).expect_err("a fault").to_string()
 }
 
+/// A file with the certificate of a CA.
+fn authority() -> (tempfile::NamedTempFile, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let authority = governance_testkit::certificates::TestCa::new().unwrap();
+    std::fs::write(file.path(), authority.certificate).unwrap();
+    let path = file.path().to_str().unwrap().to_owned();
+    (file, path)
+}
+
 /// A directory that holds one configuration file, and the file's path.
 fn file(text: impl AsRef<[u8]>) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();

@@ -73,6 +73,7 @@ fn check_config_names_the_file_a_password_came_from() {
 
 #[test]
 fn what_check_config_prints_can_be_used_as_the_file() {
+    let (_authority_kept, authority_path) = authority();
     let env = [
         ("SERVER_HOST", "::1"),
         ("DB_HOST", "a,[::1]:5433"),
@@ -84,7 +85,7 @@ fn what_check_config_prints_can_be_used_as_the_file() {
         ("TARGET_DENY", "none"),
         ("STORAGE", "postgres"),
         ("DB_SSL_MODE", "verify-full"),
-        ("DB_SSL_ROOT_CERT", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
+        ("DB_SSL_ROOT_CERT", &authority_path),
     ];
     let direct = config(&[], &env);
     assert_eq!(with_file(&printed(&["--check-config"], &env)), direct);
