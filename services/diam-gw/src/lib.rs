@@ -15,11 +15,10 @@ use axum::routing::get;
 use governance_client::{Provider, Status, View};
 use serde_json::json;
 use telco_codec::{APPLICATION_RELAY, APPLICATION_S13};
-use telco_node::Settings;
 use telco_node::diameter::{self, ServerSettings, Trunk, TrunkSettings};
 use telco_node::fleet::{DiameterPlace, Place, aim_at, bind};
+use telco_node::{Duty, Settings};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// The service whose pods answer.
 const REGISTER: &str = "eir";
@@ -93,8 +92,7 @@ pub async fn serve(
     let node = at.node(&place, "diam-gw", vec![APPLICATION_S13, APPLICATION_RELAY]);
     let trunk = Arc::new(Trunk::new(Arc::clone(&node), trunk));
 
-    // In the order of the end: first the registration, then the servers.
-    let (servers, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let duty = Duty::default();
     let providers =
         vec![Provider::new("tcp", "", addresses.diameter.port()).with_id("diam-gw-diameter")];
     let reach = Arc::new(Reach::new(&trunk));
@@ -105,23 +103,15 @@ pub async fn serve(
     // Set once, here.
     let _ = reach.view.set(member.view());
     let router = stats(Arc::clone(&trunk)).merge(member.receiver().router());
-    tasks.spawn(telco_node::http::serve(http, router, place.connections_max, servers.clone()));
-    tasks.spawn(aim_at(member.view(), REGISTER, Arc::clone(&trunk), servers.clone()));
+    duty.spawn(|end| telco_node::http::serve(http, router, place.connections_max, end));
+    duty.spawn(|end| aim_at(member.view(), REGISTER, Arc::clone(&trunk), end));
     let service = Arc::new(relay::Relay { us: at.identity.clone(), trunk: Arc::clone(&trunk) });
     let settings = ServerSettings { peers_max: at.peers_max };
-    tasks.spawn(diameter::serve(peers, node, service, settings, servers.clone()));
+    duty.spawn(|end| diameter::serve(peers, node, service, settings, end));
     tracing::info!(pod = place.pod, http = %addresses.http, diameter = %addresses.diameter, "listening");
     ready(addresses);
 
-    stop.cancelled().await;
-    place.leave(&member).await;
-    servers.cancel();
-    tasks.close();
-    tasks.wait().await;
-    trunk.close().await;
-    // Already said in the log if it was in vain.
-    let _ = member.shutdown().await;
-    tracing::info!("stopped");
+    duty.until(stop, &place, member, Some(&trunk)).await;
     Ok(())
 }
 

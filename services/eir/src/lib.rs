@@ -18,11 +18,10 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use governance_client::Provider;
 use telco_codec::APPLICATION_S13;
-use telco_node::Settings;
 use telco_node::diameter::{self, ServerSettings};
 use telco_node::fleet::{DiameterPlace, Place, bind};
+use telco_node::{Duty, Settings};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use list::{EquipmentList, ListFault};
 
@@ -97,8 +96,7 @@ pub async fn serve(
     let (http, peers) = (place.bind().await?, bind(at.listen).await?);
     let addresses = Addresses { http: http.local_addr()?, diameter: peers.local_addr()? };
 
-    // In the order of the end: first the registration, then the servers.
-    let (servers, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let duty = Duty::default();
     let providers = vec![
         Provider::new("http", "", addresses.http.port()).with_id("eir-http"),
         Provider::new("tcp", "", addresses.diameter.port()).with_id("eir-diameter"),
@@ -107,7 +105,7 @@ pub async fn serve(
     let (asked, asked_s13) = (Arc::default(), Arc::default());
     let desk = http::Desk { list: Arc::clone(&list), asked, asked_s13: Arc::clone(&asked_s13) };
     let router = http::router(desk).merge(member.receiver().router());
-    tasks.spawn(telco_node::http::serve(http, router, place.connections_max, servers.clone()));
+    duty.spawn(|end| telco_node::http::serve(http, router, place.connections_max, end));
     let node = at.node(&place, "eir", vec![APPLICATION_S13]);
     let service = Arc::new(s13::Register {
         us: at.identity.clone(),
@@ -115,18 +113,11 @@ pub async fn serve(
         asked: asked_s13,
     });
     let settings = ServerSettings { peers_max: at.peers_max };
-    tasks.spawn(diameter::serve(peers, node, service, settings, servers.clone()));
-    tasks.spawn(source.follow(list, look, servers.clone()));
+    duty.spawn(|end| diameter::serve(peers, node, service, settings, end));
+    duty.spawn(|end| source.follow(list, look, end));
     tracing::info!(pod = place.pod, http = %addresses.http, diameter = %addresses.diameter, "listening");
     ready(addresses);
 
-    stop.cancelled().await;
-    place.leave(&member).await;
-    servers.cancel();
-    tasks.close();
-    tasks.wait().await;
-    // Already said in the log if it was in vain.
-    let _ = member.shutdown().await;
-    tracing::info!("stopped");
+    duty.until(stop, &place, member, None).await;
     Ok(())
 }

@@ -22,11 +22,10 @@ use governance_client::{Member, Provider};
 use http::StatusCode;
 use serde_json::{Value, json};
 use telco_codec::{APPLICATION_S13, Identity};
-use telco_node::Settings;
 use telco_node::diameter::{Trunk, TrunkSettings, state_id};
 use telco_node::fleet::{DiameterPlace, Place, aim_at};
+use telco_node::{Duty, Settings};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use forward::Forward;
 pub use forward::ForwardSettings;
@@ -96,8 +95,7 @@ pub async fn serve(
     let http = place.bind().await?;
     let address = http.local_addr()?;
 
-    // In the order of the end: first the registration, then the server.
-    let (servers, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let duty = Duty::default();
     let providers = vec![Provider::new("http", "", address.port()).with_id("http-gw-http")];
     let member =
         place.join("http-gw", address.port(), providers, &[RELAY, REGISTER], || Ok(())).await?;
@@ -105,20 +103,12 @@ pub async fn serve(
     let trunk = Arc::new(Trunk::new(node, trunk_settings(forward)));
     let shared = Arc::new(shared(&member, &diameter.identity, &trunk, forward));
     let router = router(shared).merge(member.receiver().router());
-    tasks.spawn(telco_node::http::serve(http, router, place.connections_max, servers.clone()));
-    tasks.spawn(aim_at(member.view(), RELAY, Arc::clone(&trunk), servers.clone()));
+    duty.spawn(|end| telco_node::http::serve(http, router, place.connections_max, end));
+    duty.spawn(|end| aim_at(member.view(), RELAY, Arc::clone(&trunk), end));
     tracing::info!(pod = place.pod, http = %address, "listening");
     ready(address);
 
-    stop.cancelled().await;
-    place.leave(&member).await;
-    servers.cancel();
-    tasks.close();
-    tasks.wait().await;
-    trunk.close().await;
-    // Already said in the log if it was in vain.
-    let _ = member.shutdown().await;
-    tracing::info!("stopped");
+    duty.until(stop, &place, member, Some(&trunk)).await;
     Ok(())
 }
 
