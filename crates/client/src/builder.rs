@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use governance_api::{Provider, Subscription};
-use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -22,10 +21,9 @@ use crate::error::Error;
 use crate::member::{Member, Parts};
 use crate::notice::{Check, Desk, Paths, Receiver};
 use crate::profile::{OwnUrl, Profile};
-#[cfg(feature = "tls")]
-use crate::session::connector;
 use crate::session::{
-    Course, Credentials, Links, ManagerUrl, PATIENCE, Pauses, Rhythm, Session, Wire,
+    Course, CredentialFault, Credentials, Links, ManagerUrl, PATIENCE, Pauses, Rhythm, Session,
+    Wire,
 };
 use crate::standing::Standing;
 use crate::view::{Feed, keep};
@@ -355,21 +353,17 @@ impl Builder {
 
     #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "none asks for TLS"))]
     fn credentials(&self, managers: &[ManagerUrl]) -> Result<Credentials, String> {
-        let authorization = self.token.as_ref().map(|token| {
-            let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-                .map_err(|_| "the token has characters that cannot be sent".to_owned())?;
-            value.set_sensitive(true);
-            Ok::<_, String>(value)
-        });
-        Ok(Credentials {
-            authorization: authorization.transpose()?,
-            #[cfg(feature = "tls")]
-            tls: if managers.iter().any(ManagerUrl::is_tls) {
-                Some(connector(self.trusted.as_deref(), self.certificate.as_ref())?)
-            } else {
-                None
-            },
-        })
+        let mut credentials = Credentials::default();
+        if let Some(token) = &self.token {
+            credentials = credentials.with_token(token).map_err(|fault| said(&fault))?;
+        }
+        #[cfg(feature = "tls")]
+        if managers.iter().any(ManagerUrl::is_tls) {
+            let own = self.certificate.as_ref().map(|(chain, key)| (&chain[..], &key[..]));
+            let secured = credentials.with_tls(self.trusted.as_deref(), own);
+            credentials = secured.map_err(|fault| said(&fault))?;
+        }
+        Ok(credentials)
     }
 
     fn own_faults(&self) -> Vec<String> {
@@ -489,6 +483,18 @@ impl Builder {
         let parts =
             Parts { feed, profile, renewals: renewals_tx, stop: stop_tx, close, standing, listens };
         Member::new(parts, receiver, tasks)
+    }
+}
+
+/// A fault with the method that it came through.
+fn said(fault: &CredentialFault) -> String {
+    match fault {
+        CredentialFault::Token => fault.to_string(),
+        CredentialFault::Authorities(why) => format!("trust() {why}"),
+        CredentialFault::NoAuthority => format!("{fault}: name one with trust()"),
+        CredentialFault::Certificate(why) => format!("certificate() {why}"),
+        CredentialFault::Key(why) => format!("the key of certificate() {why}"),
+        CredentialFault::Pair(why) => format!("certificate() cannot be used: {why}"),
     }
 }
 

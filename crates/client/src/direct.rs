@@ -1,8 +1,25 @@
 //! Asking a manager without being a pod: one request after the other, and streams of events. What
 //! tools are built on.
 //!
-//! Here: whom, what, and the bytes of the answer. Not here: what an answer means, repeating, and
-//! which of several managers to ask, TLS and tokens (a member has them); a tool decides that, because it has a person to tell.
+//! Here: whom, as whom, what, and the bytes of the answer. Not here: what an answer means, repeating,
+//! and which of several managers to ask; a tool decides that, because it has a person to tell.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use governance_client::Method;
+//! use governance_client::direct::{Address, Credentials, Line, Request, Unanswered};
+//!
+//! let manager = Address::parse("http://127.0.0.1:9")?;
+//! let credentials = Credentials::default().with_token("0123456789abcdef0123456789abcdef")?;
+//! let mut line = Line::new(Duration::from_secs(10), credentials);
+//! let answer = line.ask(&manager, &Request::new(Method::GET, "/services")).await;
+//! // Nobody listens there.
+//! assert!(matches!(answer, Err(Unanswered::NotSent(_))));
+//! # Ok(())
+//! # }
+//! ```
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,9 +28,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use crate::session::{Credentials, Failure, ManagerUrl, Question, Stream, Wire};
+pub use crate::session::{CredentialFault, Credentials, Obstacle, ObstacleKind};
+use crate::session::{Failure, ManagerUrl, Question, Stream, Wire};
 
-/// Where a manager is: `http://host:port`, perhaps with a path.
+/// Where a manager is: `http://host:port`, with the feature `tls` also `https`, perhaps with a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address(ManagerUrl);
 
@@ -29,11 +47,22 @@ impl Address {
         ManagerUrl::parse(text).map(Self)
     }
 
-    /// From the `active` (`host:port`) of the problem with which this standby answered; none if that leads nowhere, such as
-    /// an unspecified address.
+    /// From the `active` (`host:port`) of the problem with which this standby answered; none if
+    /// that leads nowhere, such as an unspecified address. Spoken to as this standby is: over TLS
+    /// or not.
     #[must_use]
     pub fn of_active(&self, active: &str) -> Option<Self> {
         ManagerUrl::of_active(active, &self.0).map(Self)
+    }
+
+    /// Whether it is spoken to over TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.is_tls()
+    }
+
+    /// The host: a name or an address, IPv6 without brackets.
+    pub fn host(&self) -> &str {
+        self.0.host()
     }
 }
 
@@ -77,10 +106,19 @@ pub struct Answer {
 pub enum Unanswered {
     /// The request did not leave: nothing happened.
     #[error("{0}")]
-    NotSent(String),
+    NotSent(Obstacle),
     /// It may have arrived, and may have been carried out.
     #[error("{0}")]
-    NoAnswer(String),
+    NoAnswer(Obstacle),
+}
+
+impl Unanswered {
+    /// What was in the way.
+    pub fn obstacle(&self) -> &Obstacle {
+        match self {
+            Self::NotSent(obstacle) | Self::NoAnswer(obstacle) => obstacle,
+        }
+    }
 }
 
 impl From<Failure> for Unanswered {
@@ -97,9 +135,10 @@ impl From<Failure> for Unanswered {
 pub struct Line(Wire);
 
 impl Line {
-    /// `patience` is how long a request may take, connecting included.
-    pub fn new(patience: Duration) -> Self {
-        Self(Wire::new(patience, Credentials::default()))
+    /// `patience` is how long a request may take, connecting included; `credentials` go to every
+    /// manager that is asked.
+    pub fn new(patience: Duration, credentials: Credentials) -> Self {
+        Self(Wire::new(patience, credentials))
     }
 
     /// Asks. A connection that was kept and turns out to be closed is replaced once, so that a
@@ -119,6 +158,24 @@ impl Line {
     pub async fn own_address(&mut self, manager: &Address) -> Result<IpAddr, Unanswered> {
         Ok(self.0.reach(&manager.0).await?)
     }
+
+    /// Asks for a stream of events, on a connection of its own, with the id of the last event that
+    /// was seen.
+    pub async fn follow(
+        &self,
+        manager: &Address,
+        target: &str,
+        last_event_id: Option<&str>,
+    ) -> Result<Followed, Unanswered> {
+        let opened = Stream::open(&self.0, &manager.0, target, last_event_id).await?;
+        let stream = match opened {
+            (StatusCode::OK, stream) => return Ok(Followed::Events(Events(Box::new(stream)))),
+            (_, stream) => stream,
+        };
+        let (status, retry_after) = (stream.status(), stream.retry_after());
+        let body = stream.rest(self.0.patience()).await?;
+        Ok(Followed::Refused(Answer { status, retry_after, body }))
+    }
 }
 
 /// What a request for events leads to.
@@ -135,24 +192,6 @@ pub enum Followed {
 pub struct Events(Box<Stream>);
 
 impl Events {
-    /// Asks for one, on a connection of its own, with the id of the last event that was seen.
-    /// `patience` is for the answer's head.
-    pub async fn open(
-        manager: &Address,
-        target: &str,
-        last_event_id: Option<&str>,
-        patience: Duration,
-    ) -> Result<Followed, Unanswered> {
-        let opened = Stream::open(&manager.0, target, last_event_id, patience).await?;
-        let stream = match opened {
-            (StatusCode::OK, stream) => return Ok(Followed::Events(Self(Box::new(stream)))),
-            (_, stream) => stream,
-        };
-        let (status, retry_after) = (stream.status(), stream.retry_after());
-        let body = stream.rest(patience).await?;
-        Ok(Followed::Refused(Answer { status, retry_after, body }))
-    }
-
     /// The next bytes, cut anywhere; none at the end. Safe to give up and call again.
     ///
     /// # Errors

@@ -8,9 +8,9 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::line::Credentials;
+use super::obstacle::Obstacle;
 use super::url::ManagerUrl;
-use super::wire::{Connection, Failure, Question, driven};
+use super::wire::{Connection, Failure, Question, Wire, driven};
 
 /// The largest body of an answer that is none of success: a problem.
 const PROBLEM_MAX: usize = 1024 * 1024;
@@ -24,21 +24,19 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Asks for events; the status is also `status()`.
+    /// Asks for events, on a connection of its own, as whom the wire asks.
     pub(crate) async fn open(
+        wire: &Wire,
         url: &ManagerUrl,
         target: &str,
         last_event_id: Option<&str>,
-        patience: Duration,
     ) -> Result<(StatusCode, Self), Failure> {
-        let opened = timeout(patience, Connection::open(url, &Credentials::default())).await;
-        let opened = opened.unwrap_or_else(|_| Err("it does not accept the connection".to_owned()));
-        let mut connection = opened.map_err(|fault| {
-            Failure::NotSent(format!("no connection to the manager at {url}: {fault}"))
-        })?;
-        let lost = |fault: String| Failure::NoAnswer(format!("the manager at {url}: {fault}"));
+        let patience = wire.patience();
+        let mut connection = Connection::open_within(patience, url, wire.credentials()).await?;
+        let lost = |fault: Obstacle| Failure::unanswered(url, fault);
         let question = Question { method: Method::GET, target: target.to_owned(), body: None };
-        let mut request = connection.request(&question).map_err(|fault| lost(fault.to_string()))?;
+        let request = connection.request(&question);
+        let mut request = request.map_err(|fault| lost(Obstacle::other(fault.to_string())))?;
         let headers = request.headers_mut();
         // A problem is JSON in any case.
         headers.insert(header::ACCEPT, header::HeaderValue::from_static("text/event-stream"));
@@ -46,7 +44,7 @@ impl Stream {
             headers.insert("last-event-id", id);
         }
         let answered = timeout(patience, connection.send(request)).await;
-        let answered = answered.unwrap_or_else(|_| Err("it does not answer".to_owned()));
+        let answered = answered.unwrap_or_else(|_| Err(Obstacle::other("it does not answer")));
         let (head, body) = answered.map_err(lost)?.into_parts();
         Ok((head.status, Self { connection, head, body }))
     }
@@ -63,7 +61,8 @@ impl Stream {
     /// The next piece; none at the end.
     pub(crate) async fn next(&mut self, silence: Duration) -> Result<Option<Bytes>, Failure> {
         let lost = |url: &ManagerUrl, fault: &str| {
-            Failure::NoAnswer(format!("the stream from the manager at {url} broke: {fault}"))
+            let text = format!("the stream from the manager at {url} broke: {fault}");
+            Failure::NoAnswer(Obstacle::other(text))
         };
         loop {
             let Self { connection, body, .. } = self;
@@ -89,8 +88,8 @@ impl Stream {
         let whole = timeout(patience, driven(whole, connection.driver_mut())).await;
         match whole {
             Ok(Ok(whole)) => Ok(whole.to_bytes()),
-            Ok(Err(fault)) => Err(Failure::NoAnswer(fault.to_string())),
-            Err(_) => Err(Failure::NoAnswer("the answer does not end".to_owned())),
+            Ok(Err(fault)) => Err(Failure::NoAnswer(Obstacle::other(fault.to_string()))),
+            Err(_) => Err(Failure::NoAnswer(Obstacle::other("the answer does not end"))),
         }
     }
 }

@@ -127,8 +127,10 @@ impl Session {
     async fn ask(&mut self, call: Call, url: &ManagerUrl, profile: &Profile) -> Outcome {
         match self.try_to_ask(call, url, profile).await {
             Ok(outcome) => outcome,
-            Err(Failure::NotSent(fault)) => Outcome::Unavailable { retry_after: None, fault },
-            Err(Failure::NoAnswer(fault)) => Outcome::Unknown(fault),
+            Err(Failure::NotSent(fault)) => {
+                Outcome::Unavailable { retry_after: None, fault: fault.to_string() }
+            }
+            Err(Failure::NoAnswer(fault)) => Outcome::Unknown(fault.to_string()),
         }
     }
 

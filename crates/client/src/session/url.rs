@@ -23,7 +23,8 @@ pub(crate) struct ManagerUrl {
 impl ManagerUrl {
     /// Reads a URL; the fault names what would be right.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("manager URL {text:?} {why}: write http://host:port");
+        let wrong =
+            |why: &str| format!("manager URL {:?} {why}: write http://host:port", unnamed(text));
         if text.len() > URL_MAX {
             return Err(format!("a manager URL is longer than {URL_MAX} characters"));
         }
@@ -73,7 +74,6 @@ impl ManagerUrl {
         if self.is_tls { "https" } else { "http" }
     }
 
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "it never is"))]
     pub(crate) fn is_tls(&self) -> bool {
         self.is_tls
     }
@@ -93,6 +93,16 @@ impl ManagerUrl {
     /// A path of the manager's below this URL.
     pub(crate) fn target(&self, path_and_query: &str) -> String {
         format!("{}{path_and_query}", self.prefix)
+    }
+}
+
+/// Without user info, which may be a password.
+fn unnamed(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    match rest.rsplit_once('@') {
+        None => text.to_owned(),
+        Some((_, rest)) if scheme.is_empty() => format!("…@{rest}"),
+        Some((_, rest)) => format!("{scheme}://…@{rest}"),
     }
 }
 
@@ -141,6 +151,10 @@ mod tests {
             assert!(fault.ends_with("write http://host:port"), "{text}: {fault}");
         }
         assert!(ManagerUrl::parse(&format!("http://{}", "a".repeat(600))).is_err());
+        for text in ["http://u:secret@a:1", "u:secret@a", "http://u:secret@", "ftp://u:secret@a"] {
+            let fault = ManagerUrl::parse(text).unwrap_err();
+            assert!(!fault.contains("secret"), "{fault}");
+        }
     }
 
     #[test]

@@ -20,7 +20,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::line::{Credentials, Line};
+use super::credentials::Credentials;
+use super::line::Line;
+use super::obstacle::{Obstacle, ObstacleKind};
 use super::outcome::Answer;
 use super::url::ManagerUrl;
 
@@ -36,9 +38,9 @@ const USER_AGENT: &str = concat!("governance-client/", env!("CARGO_PKG_VERSION")
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// The request did not leave.
-    NotSent(String),
+    NotSent(Obstacle),
     /// It may have arrived.
-    NoAnswer(String),
+    NoAnswer(Obstacle),
 }
 
 /// What is asked for.
@@ -83,7 +85,8 @@ impl Wire {
     ) -> Result<Answer, Failure> {
         let silent = || {
             let seconds = self.patience.as_secs_f64();
-            Failure::NoAnswer(format!("the manager at {url} does not answer within {seconds} s"))
+            let text = format!("the manager at {url} does not answer within {seconds} s");
+            Failure::NoAnswer(Obstacle::other(text))
         };
         let late = silent();
         timeout(self.patience, self.ask_patiently(url, question)).await.unwrap_or(Err(late))
@@ -101,14 +104,14 @@ impl Wire {
         }
         let connection = self.connect(url).await?;
         let exchanged = self.exchange(connection, question).await;
-        exchanged.map_err(|fault| Failure::NoAnswer(format!("the manager at {url}: {fault}")))
+        exchanged.map_err(|fault| Failure::unanswered(url, fault))
     }
 
     async fn exchange(
         &mut self,
         mut connection: Connection,
         question: &Question,
-    ) -> Result<Answer, String> {
+    ) -> Result<Answer, Obstacle> {
         let answer = connection.exchange(question).await?;
         self.idle = Some(connection);
         Ok(answer)
@@ -121,11 +124,28 @@ impl Wire {
 
     async fn connect(&self, url: &ManagerUrl) -> Result<Connection, Failure> {
         let patience = CONNECT_PATIENCE.min(self.patience);
-        let opened = timeout(patience, Connection::open(url, &self.credentials)).await;
-        let opened = opened.unwrap_or_else(|_| Err("it does not accept the connection".to_owned()));
-        opened.map_err(|fault| {
-            Failure::NotSent(format!("no connection to the manager at {url}: {fault}"))
-        })
+        Connection::open_within(patience, url, &self.credentials).await
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+}
+
+impl Failure {
+    /// On a connection that was open.
+    pub(super) fn unanswered(url: &ManagerUrl, obstacle: Obstacle) -> Self {
+        let told = obstacle.told(|text| format!("the manager at {url}: {text}"));
+        // Nothing of a request is read before TLS is agreed on.
+        let is_refused = matches!(
+            told.kind(),
+            ObstacleKind::CertificateDemanded | ObstacleKind::CertificateRefused
+        );
+        if is_refused { Self::NotSent(told) } else { Self::NoAnswer(told) }
     }
 }
 
@@ -147,18 +167,31 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(url: &ManagerUrl, credentials: &Credentials) -> Result<Self, String> {
-        let stream = TcpStream::connect((url.host(), url.port())).await;
-        let stream = stream.map_err(|fault| fault.to_string())?;
+    /// Connects, and agrees on TLS if the URL asks for it.
+    pub(super) async fn open_within(
+        patience: Duration,
+        url: &ManagerUrl,
+        credentials: &Credentials,
+    ) -> Result<Self, Failure> {
+        let opened = timeout(patience, Self::open(url, credentials)).await;
+        let opened =
+            opened.unwrap_or_else(|_| Err(Obstacle::other("it does not accept the connection")));
+        let told = |text: &str| format!("no connection to the manager at {url}: {text}");
+        opened.map_err(|fault| Failure::NotSent(fault.told(told)))
+    }
+
+    async fn open(url: &ManagerUrl, credentials: &Credentials) -> Result<Self, Obstacle> {
+        let lost = |fault: std::io::Error| Obstacle::other(fault.to_string());
+        let stream = TcpStream::connect((url.host(), url.port())).await.map_err(lost)?;
         // A request is one small write; waiting to join it with another gains nothing.
-        stream.set_nodelay(true).map_err(|fault| fault.to_string())?;
-        let local = stream.local_addr().map_err(|fault| fault.to_string())?.ip().to_canonical();
+        stream.set_nodelay(true).map_err(lost)?;
+        let local = stream.local_addr().map_err(lost)?.ip().to_canonical();
         let stream = credentials.secure(url, stream).await?;
         let mut builder = http1::Builder::new();
         builder.max_headers(HEADERS_MAX);
         let opened = builder.handshake(TokioIo::new(stream)).await;
-        let (sender, driver) = opened.map_err(|fault| describe(&fault))?;
-        let authorization = credentials.authorization.clone();
+        let (sender, driver) = opened.map_err(|fault| Obstacle::of_http(&fault))?;
+        let authorization = credentials.authorization().cloned();
         Ok(Self { url: url.clone(), local, sender, driver: driver.fuse(), authorization })
     }
 
@@ -172,13 +205,14 @@ impl Connection {
         !is_closed && self.sender.is_ready()
     }
 
-    async fn exchange(&mut self, question: &Question) -> Result<Answer, String> {
-        let request = self.request(question).map_err(|fault| fault.to_string())?;
+    async fn exchange(&mut self, question: &Question) -> Result<Answer, Obstacle> {
+        let request = self.request(question);
+        let request = request.map_err(|fault| Obstacle::other(fault.to_string()))?;
         let (head, body) = self.send(request).await?.into_parts();
         let seconds = head.headers.get(header::RETRY_AFTER).and_then(|text| text.to_str().ok());
         let seconds = seconds.and_then(|text| text.trim().parse().ok());
         let body = driven(Limited::new(body, ANSWER_MAX).collect(), &mut self.driver).await;
-        let body = body.map_err(|fault| fault.to_string())?.to_bytes();
+        let body = body.map_err(|fault| Obstacle::other(fault.to_string()))?.to_bytes();
         // It may be closed by now, which is known before the next request.
         let _ = driven(self.sender.ready(), &mut self.driver).await;
         Ok(Answer { status: head.status, retry_after: seconds.map(Duration::from_secs), body })
@@ -188,9 +222,9 @@ impl Connection {
     pub(super) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, String> {
+    ) -> Result<Response<Incoming>, Obstacle> {
         let sent = self.sender.send_request(request);
-        driven(sent, &mut self.driver).await.map_err(|fault| describe(&fault))
+        driven(sent, &mut self.driver).await.map_err(|fault| Obstacle::of_http(&fault))
     }
 
     pub(super) fn driver_mut(&mut self) -> &mut Driver {
@@ -225,15 +259,4 @@ pub(super) async fn driven<F: Future>(wanted: F, driver: &mut Driver) -> F::Outp
         // The connection ended; what is wanted may have come before that.
         Either::Right((_, wanted)) => wanted.await,
     }
-}
-
-/// The whole chain of causes in one line: the outermost says little.
-fn describe(fault: &hyper::Error) -> String {
-    let mut text = fault.to_string();
-    let mut cause = std::error::Error::source(fault);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
