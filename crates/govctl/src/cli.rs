@@ -12,17 +12,36 @@ pub(crate) const MANAGER_DEFAULT: &str = "http://localhost:8080";
 /// Names the managers in the environment.
 pub(crate) const MANAGER_VARIABLE: &str = "GOVERNANCE_URL";
 
-const MANAGER_HELP: &str = "The managers' URLs, with commas between them; the active one is found \
-                            [default: $GOVERNANCE_URL, else http://localhost:8080]";
+const MANAGER_HELP: &str = "The managers' URLs, http or https, with commas between them; the \
+                            active one is found [default: $GOVERNANCE_URL, else \
+                            http://localhost:8080]";
+const TOKEN_HELP: &str = "A file with the token that says who asks. There is no option for the \
+                          token itself, because `ps` shows options to everybody [default: \
+                          $GOVERNANCE_TOKEN_FILE, or the token in $GOVERNANCE_TOKEN]";
+const CA_HELP: &str = "The CAs that sign the certificates of managers at https, as PEM [default: \
+                       $GOVERNANCE_CA_FILE, else the system's]";
+const CERT_HELP: &str = "The client certificate, as PEM, for managers that ask for one [default: \
+                         $GOVERNANCE_CERT_FILE]";
+const KEY_HELP: &str = "The private key of the client certificate, as PEM [default: \
+                        $GOVERNANCE_KEY_FILE]";
+const PLAIN_HELP: &str = "Send the token also over http to other machines, where whoever reads the \
+                          network reads it";
+const ACTION_HELP: &str = "Only these actions, with commas between them: register, unregister, \
+                           auto_cleanup, health_status_change, reconcile, takeover";
 const AFTER_HELP: &str = "\
 Environment:
-  GOVERNANCE_URL  the managers, as --manager
-  NO_COLOR        no colours, if it is set and not empty
+  GOVERNANCE_URL         the managers, as --manager
+  GOVERNANCE_TOKEN       the token itself
+  GOVERNANCE_TOKEN_FILE  the file with the token, as --token-file
+  GOVERNANCE_CA_FILE     the CAs of the managers, as --ca-file
+  GOVERNANCE_CERT_FILE   the client certificate, as --cert-file
+  GOVERNANCE_KEY_FILE    its private key, as --key-file
+  NO_COLOR               no colours, if it is set and not empty
 
 Exit codes:
   0  done
   1  refused by the manager, or failed
-  2  wrong usage
+  2  wrong usage, or a file that cannot be used
   3  what was asked for is not there
   5  no manager answers";
 
@@ -40,8 +59,26 @@ pub(crate) struct Arguments {
     /// When there are colours
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
     pub(crate) color: Colour,
+    #[command(flatten)]
+    pub(crate) access: AccessOptions,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+// No doc comment here: clap would take it for the program's.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Access")]
+pub(crate) struct AccessOptions {
+    #[arg(long, global = true, value_name = "FILE", help = TOKEN_HELP)]
+    pub(crate) token_file: Option<PathBuf>,
+    #[arg(long, global = true, value_name = "FILE", help = CA_HELP)]
+    pub(crate) ca_file: Option<PathBuf>,
+    #[arg(long, global = true, value_name = "FILE", help = CERT_HELP)]
+    pub(crate) cert_file: Option<PathBuf>,
+    #[arg(long, global = true, value_name = "FILE", help = KEY_HELP)]
+    pub(crate) key_file: Option<PathBuf>,
+    #[arg(long, global = true, help = PLAIN_HELP)]
+    pub(crate) plain_token: bool,
 }
 
 /// What is to be done.
@@ -88,9 +125,6 @@ pub(crate) enum Command {
         /// Of this command alone
         command: Option<String>,
     },
-    /// Print docs/govctl.md
-    #[command(hide = true)]
-    Reference,
 }
 
 #[derive(Debug, Args)]
@@ -160,11 +194,9 @@ pub(crate) struct AuditOptions {
     /// Of this pod alone
     #[arg(long)]
     pub(crate) pod: Option<String>,
-    /// Only these actions, with commas between them: register, unregister, `auto_cleanup`,
-    /// `health_status_change`, reconcile, takeover
-    #[arg(long, value_name = "ACTIONS")]
+    #[arg(long, value_name = "ACTIONS", help = ACTION_HELP)]
     pub(crate) action: Option<String>,
-    /// Only these results: success, failure
+    /// Only these results, with commas between them: success, failure, denied
     #[arg(long, value_name = "RESULTS")]
     pub(crate) result: Option<String>,
     /// From then on: a time of RFC 3339, or how long ago (90s, 15m, 1h, 7d)

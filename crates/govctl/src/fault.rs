@@ -12,6 +12,10 @@ use crate::text::tame;
 pub(crate) enum Kind {
     /// Refused by the manager, or failed: 1.
     Failed,
+    /// The manager does not know who asks, so it refuses everything: 1.
+    Unidentified,
+    /// The manager knows who asks, and that one may not: 1.
+    Forbidden,
     /// The command line or what it names makes no sense: 2.
     Usage,
     /// What was asked for is not there: 3.
@@ -23,7 +27,7 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) fn exit_code(self) -> u8 {
         match self {
-            Self::Failed => 1,
+            Self::Failed | Self::Unidentified | Self::Forbidden => 1,
             Self::Usage => 2,
             Self::NotFound => 3,
             Self::Unreachable => 5,

@@ -9,6 +9,7 @@ mod documents;
 mod events;
 mod explain;
 mod fault;
+mod identity;
 mod managers;
 mod reach;
 mod refusal;
@@ -16,6 +17,7 @@ mod screen;
 mod table;
 mod text;
 
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -23,9 +25,13 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use crate::cli::Arguments;
-use crate::fault::{Fault, Kind, Stop};
+use crate::fault::{Fault, Kind, Outcome, Stop};
 
 fn main() -> ExitCode {
+    // For docs/govctl.md alone, so it is no command that is completed or listed.
+    if std::env::args_os().skip(1).eq(["reference"]) {
+        return ended(commands::reference());
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return unparsed(&error),
@@ -41,6 +47,10 @@ fn main() -> ExitCode {
         .caused_by(error.to_string())
         .into()),
     };
+    ended(outcome)
+}
+
+fn ended(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(()) | Err(Stop::ReaderGone) => ExitCode::SUCCESS,
         Err(Stop::Fault(fault)) => complain(&fault),
@@ -50,16 +60,17 @@ fn main() -> ExitCode {
 /// Help is a result; anything else is wrong usage, told like every other fault.
 fn unparsed(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return match error.print() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => match Stop::from(error) {
-                Stop::ReaderGone => ExitCode::SUCCESS,
-                Stop::Fault(fault) => complain(&fault),
-            },
-        };
+        return ended(error.print().map_err(Stop::from));
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return complain(&Fault::new(Kind::Usage, "no command is given", commands::usage_hint()));
+    }
+    if std::env::args_os().any(|word| is_token(&word)) {
+        // Not a word of what clap says: it may repeat the token.
+        let what = "a token is not taken from the command line, where `ps` shows it to everybody";
+        let hint = "write it into a file for --token-file, or into GOVERNANCE_TOKEN; one that was \
+                    typed here may have been seen, so have it replaced";
+        return complain(&Fault::new(Kind::Usage, what, hint));
     }
     let text = error.render().to_string();
     let what = text.strip_prefix("error: ").unwrap_or(&text);
@@ -67,6 +78,12 @@ fn unparsed(error: &clap::Error) -> ExitCode {
     let what = what.split("\n\n").next().unwrap_or_default();
     let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
     complain(&Fault::new(Kind::Usage, what, commands::usage_hint()))
+}
+
+/// `--token` or `--token=…`.
+fn is_token(word: &OsStr) -> bool {
+    let word = word.as_encoded_bytes();
+    word == b"--token" || word.starts_with(b"--token=")
 }
 
 fn complain(fault: &Fault) -> ExitCode {

@@ -27,7 +27,7 @@ pub(crate) enum Format {
 /// `--color`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Colour {
-    /// On a terminal, unless `NO_COLOR` is set.
+    /// On a terminal that has them, unless `NO_COLOR` is set.
     Auto,
     /// Also into a pipe.
     Always,
@@ -50,7 +50,8 @@ impl Screen {
             // https://no-color.org: any value but the empty one.
             Colour::Auto => {
                 let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|text| !text.is_empty());
-                io::stdout().is_terminal() && !is_unwanted
+                let has_none = std::env::var_os("TERM").is_some_and(|name| name == "dumb");
+                io::stdout().is_terminal() && !is_unwanted && !has_none
             }
         };
         Self { format, has_colour }

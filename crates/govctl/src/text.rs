@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use governance_api::{Provider, Subscription};
+use governance_api::{AuditLog, Provider, Subscription};
 use jiff::{SignedDuration, Timestamp};
 
 /// Now. Everything that shows an age is given this once, so that one answer has one time.
@@ -75,6 +75,15 @@ pub(crate) fn span(length: SignedDuration) -> String {
         (0, 0, minutes) => format!("{minutes}m"),
         (0, hours, minutes) => format!("{hours}h{}m", minutes % 60),
         (days, hours, _) => format!("{days}d{}h", hours % 24),
+    }
+}
+
+/// Who did something, if it was somebody: `oncall (10.0.0.7:1234)`, or the address alone where
+/// nobody is asked who he is.
+pub(crate) fn who(log: &AuditLog) -> Option<String> {
+    match (&log.identity, &log.remote) {
+        (Some(name), Some(remote)) => Some(format!("{name} ({remote})")),
+        (one, other) => one.clone().or_else(|| other.clone()),
     }
 }
 

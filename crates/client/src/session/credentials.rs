@@ -145,7 +145,12 @@ fn connector(
                 CredentialFault::Key(format!("holds no private key in PEM form ({fault})"))
             })?;
             let config = builder.with_client_auth_cert(chain, key);
-            config.map_err(|fault| CredentialFault::Pair(fault.to_string()))?
+            config.map_err(|fault| {
+                let is_other_key = matches!(fault, rustls::Error::InconsistentKeys(_));
+                let other_key = "the key is not that of the certificate";
+                let why = if is_other_key { other_key.to_owned() } else { fault.to_string() };
+                CredentialFault::Pair(why)
+            })?
         }
     };
     Ok(std::sync::Arc::new(config).into())

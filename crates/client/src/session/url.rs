@@ -8,6 +8,12 @@ use http::uri::Scheme;
 /// The longest URL that is read.
 const URL_MAX: usize = 512;
 
+/// What would be right.
+#[cfg(not(feature = "tls"))]
+const EXAMPLE: &str = "write http://host:port";
+#[cfg(feature = "tls")]
+const EXAMPLE: &str = "write http://host:port or https://host:port";
+
 /// A manager's base URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ManagerUrl {
@@ -23,8 +29,7 @@ pub(crate) struct ManagerUrl {
 impl ManagerUrl {
     /// Reads a URL; the fault names what would be right.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong =
-            |why: &str| format!("manager URL {:?} {why}: write http://host:port", unnamed(text));
+        let wrong = |why: &str| format!("manager URL {:?} {why}: {EXAMPLE}", unnamed(text));
         if text.len() > URL_MAX {
             return Err(format!("a manager URL is longer than {URL_MAX} characters"));
         }
@@ -148,7 +153,7 @@ mod tests {
             "/x",
         ] {
             let fault = ManagerUrl::parse(text).unwrap_err();
-            assert!(fault.ends_with("write http://host:port"), "{text}: {fault}");
+            assert!(fault.ends_with(EXAMPLE), "{text}: {fault}");
         }
         assert!(ManagerUrl::parse(&format!("http://{}", "a".repeat(600))).is_err());
         for text in ["http://u:secret@a:1", "u:secret@a", "http://u:secret@", "ftp://u:secret@a"] {

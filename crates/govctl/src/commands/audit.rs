@@ -8,7 +8,7 @@ use crate::fault::{Fault, Kind, Outcome};
 use crate::managers::Managers;
 use crate::screen::{Format, Screen};
 use crate::table::{BAD, Cell, GOOD, Table};
-use crate::text::{encoded, now, seconds};
+use crate::text::{encoded, now, seconds, who};
 
 /// The most entries of a page that a manager gives.
 const PAGE_MAX: usize = 1_000;
@@ -106,7 +106,7 @@ fn table(logs: &[AuditLog], format: Format) -> Table {
     for log in logs {
         let style = if log.result == "success" { GOOD } else { BAD };
         let time = if is_wide { log.timestamp.clone() } else { seconds(&log.timestamp) };
-        let by = log.remote.as_deref().unwrap_or("manager");
+        let by = who(log).unwrap_or_else(|| "manager".to_owned());
         let mut row = vec![
             Cell::from(time),
             Cell::from(&log.action),

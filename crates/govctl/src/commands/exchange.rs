@@ -2,7 +2,7 @@
 //!
 //! Each registration of a file is sent by itself, in the order of the file; a refusal is told and
 //! the rest goes on, and the exit code says at the end whether there was one. When no manager
-//! answers any more the rest is not tried.
+//! answers any more, or none knows who asks, the rest is not tried.
 
 use std::collections::HashSet;
 
@@ -40,6 +40,8 @@ struct Tally {
     registered: usize,
     kept: usize,
     refused: usize,
+    /// What to do where one was refused because of who asked.
+    forbidden: Option<String>,
 }
 
 pub(crate) async fn register(
@@ -66,7 +68,7 @@ pub(crate) async fn import(
         .await?;
     }
     let tally = send_all(screen, &mut managers, &documents, &known).await?;
-    let Tally { registered, kept, refused } = tally;
+    let Tally { registered, kept, refused, .. } = tally;
     screen.remark(&format!("{registered} registered, {kept} kept, {refused} refused"));
     tally.verdict()
 }
@@ -89,13 +91,16 @@ async fn send_all(
                 tally.registered += 1;
                 tell(screen, document, "registered", Ok(Some(&registered)))?;
             }
-            Err(fault) if fault.kind == Kind::Unreachable => {
+            Err(fault) if matches!(fault.kind, Kind::Unreachable | Kind::Unidentified) => {
                 let left = counted(documents.len() - index, "registration");
                 return Err(fault.caused_by(format!("{left} of the file not done")).into());
             }
             Err(fault) => {
                 tally.refused += 1;
                 tell(screen, document, "refused", Err(&fault))?;
+                if fault.kind == Kind::Forbidden {
+                    tally.forbidden.get_or_insert(fault.hint);
+                }
             }
         }
     }
@@ -156,7 +161,10 @@ impl Tally {
         }
         let all = self.registered + self.kept + self.refused;
         let what = format!("{} of {all} refused", counted(self.refused, "registration"));
-        let hint = "correct what is named above and give the file again: what is registered stays";
+        let hint = self.forbidden.as_deref();
+        let hint = hint.unwrap_or(
+            "correct what is named above and give the file again: what is registered stays",
+        );
         Err(Fault::new(Kind::Failed, what, hint).into())
     }
 }

@@ -12,16 +12,25 @@ mod subscribers;
 mod watch;
 
 pub(crate) use pods::word as status_word;
+pub(crate) use shell::reference;
+
+use governance_client::direct::Address;
 
 use crate::cli::{Arguments, Command, MANAGER_DEFAULT, MANAGER_VARIABLE};
 use crate::fault::Outcome;
-use crate::managers::Managers;
+use crate::identity::Identity;
+use crate::managers::{self, Managers};
 use crate::screen::Screen;
 
 /// Does what was asked for.
 pub(crate) async fn run(arguments: Arguments) -> Outcome {
     let screen = Screen::new(arguments.output, arguments.color);
-    let managers = || Managers::parse(&named(arguments.manager.as_deref()));
+    let managers = || {
+        let named = managers::addresses(&named(arguments.manager.as_deref()))?;
+        let identity = Identity::load(&arguments.access, named.iter().any(Address::is_tls))?;
+        identity.warnings.iter().for_each(|warning| screen.remark(warning));
+        Managers::new(named, identity)
+    };
     match arguments.command {
         Command::Services => pods::services(screen, managers()?).await,
         Command::Pods(options) => pods::pods(screen, managers()?, options).await,
@@ -37,7 +46,6 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Import(options) => exchange::import(screen, managers()?, &options).await,
         Command::CheckConfig(options) => check_config::run(&options),
         Command::Completions { shell } => shell::completions(screen, shell),
-        Command::Reference => shell::reference(screen),
         Command::Man { command } => shell::man(screen, command.as_deref()),
     }
 }

@@ -4,7 +4,7 @@ use clap::{Command, CommandFactory as _};
 
 use crate::cli::Arguments;
 use crate::fault::{Fault, Kind, Outcome};
-use crate::screen::Screen;
+use crate::screen::{Colour, Format, Screen};
 
 /// Columns of the help in the document, whatever the terminal.
 const REFERENCE_WIDTH: usize = 100;
@@ -27,6 +27,23 @@ another. A pod that is registered there already is kept as it is, because what i
 newer, unless `--replace` says otherwise. What is shown of a pod has no `instance_id`, so an export
 has none either.
 
+A manager at `https` is believed if one of the CAs in `--ca-file`, else one of the system's, vouches for
+the name in its URL. Who asks is said with a token or a client certificate; the manager judges by the
+token if it gets one. How a manager is set up for that, and who gets which token, stands in
+[operations](operations.md#secure-it):
+
+```bash
+export GOVERNANCE_URL=https://governance-1.example:8080,https://governance-2.example:8080
+export GOVERNANCE_CA_FILE=/etc/governance/ca.crt
+export GOVERNANCE_TOKEN_FILE=~/.config/governance/token
+govctl services
+```
+
+There is no option for the token itself: `ps` shows the words of a command to everybody on the machine.
+A token file that all of them can read is warned of. A token goes over plain `http` to this machine alone
+(`localhost`, loopback addresses), also where a standby names the active manager; `--plain-token` allows
+the rest. No error shows a token.
+
 `govctl completions bash > /etc/bash_completion.d/govctl` and
 `govctl man > /usr/local/share/man/man1/govctl.1` install what their names say.
 
@@ -38,12 +55,13 @@ pub(crate) fn completions(screen: Screen, shell: clap_complete::Shell) -> Outcom
     screen.print(&String::from_utf8_lossy(&script))
 }
 
-/// The help of every command as a document.
-pub(crate) fn reference(screen: Screen) -> Outcome {
+/// The help of every command as a document: docs/govctl.md.
+pub(crate) fn reference() -> Outcome {
+    let screen = Screen::new(Format::Table, Colour::Never);
     let mut whole = Arguments::command().term_width(REFERENCE_WIDTH);
     whole.build();
     let mut parts = vec![REFERENCE_HEAD.to_owned(), block(&whole.render_long_help().to_string())];
-    for command in whole.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
+    for command in whole.get_subcommands_mut() {
         parts.push(format!("## govctl {}\n\n", command.get_name()));
         // Options that every command has stand above.
         let own = command.clone().mut_args(|argument| {

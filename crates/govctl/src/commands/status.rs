@@ -7,7 +7,9 @@ use serde::de::DeserializeOwned;
 
 use super::pods::word;
 use crate::fault::{Fault, Kind, Outcome};
+use crate::identity::Identity;
 use crate::managers::Managers;
+use crate::refusal::{self, Miss};
 use crate::screen::{Format, Screen};
 use crate::table::{BAD, Cell, GOOD, OPEN, Table};
 use crate::text::span;
@@ -29,6 +31,15 @@ struct Standing {
     revision: Option<u64>,
     registry_id: Option<String>,
     pods: Option<Pods>,
+    /// Why the pods are not counted, if the manager refuses it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_counted: Option<String>,
+    /// For the hint to `fault`.
+    #[serde(skip)]
+    miss: Option<Miss>,
+    /// For the hint to `not_counted`.
+    #[serde(skip)]
+    refusal: Option<Fault>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,15 +62,18 @@ pub(crate) async fn run(screen: Screen, mut managers: Managers) -> Outcome {
         }
         Format::Table | Format::Wide => screen.table(&table(&found, screen.format))?,
     }
-    verdict(&found)
+    if let Some(refusal) = found.iter().find_map(|standing| standing.refusal.as_ref()) {
+        screen.remark(&format!("hint: {}", refusal.hint));
+    }
+    verdict(found, managers.identity())
 }
 
 async fn ask(managers: &mut Managers, manager: &Address) -> Standing {
     let mut standing = Standing { manager: manager.to_string(), ..Standing::default() };
     match managers.ask_only(manager, paths::HEALTH).await {
         Ok(answer) => standing.health = parsed(&answer),
-        Err(fault) => {
-            standing.fault = Some(fault.to_string());
+        Err(miss) => {
+            (standing.fault, standing.miss) = (Some(miss.text().to_owned()), Some(miss));
             return standing;
         }
     }
@@ -69,7 +83,7 @@ async fn ask(managers: &mut Managers, manager: &Address) -> Standing {
     }
     match managers.ask_only(manager, paths::READY).await {
         Ok(answer) => standing.note_ready(&answer),
-        Err(fault) => standing.reason = Some(fault.to_string()),
+        Err(miss) => standing.reason = Some(miss.text().to_owned()),
     }
     if let Ok(answer) = managers.ask_only(manager, paths::VERSION).await {
         standing.version = parsed(&answer);
@@ -86,8 +100,12 @@ async fn count(managers: &mut Managers, manager: &Address, standing: &mut Standi
     let all = [Status::Healthy, Status::Unhealthy, Status::Unknown];
     for (status, count) in all.into_iter().zip(&mut counts) {
         let target = format!("{}?limit=1&status={}", paths::SERVICES, word(status));
-        let answer = managers.ask_only(manager, &target).await;
-        let Some(list) = answer.ok().and_then(|answer| parsed::<ServiceList>(&answer)) else {
+        let Ok(answer) = managers.ask_only(manager, &target).await else { return };
+        let Some(list) = parsed::<ServiceList>(&answer) else {
+            let refusal = refusal::of(manager, &answer, managers.identity());
+            let why = refusal.causes.first().unwrap_or(&refusal.what);
+            standing.not_counted = Some(format!("pods are not counted: {why}"));
+            standing.refusal = Some(refusal);
             return;
         };
         *count = list.count;
@@ -158,6 +176,7 @@ fn row(standing: &Standing, is_wide: bool) -> Vec<Cell> {
         row.push(standing.registry_id.as_ref().map_or_else(nothing, Cell::from));
     }
     let remark = standing.fault.as_ref().or(standing.reason.as_ref());
+    let remark = remark.or(standing.not_counted.as_ref());
     row.push(remark.map_or_else(|| "".into(), Cell::from));
     row
 }
@@ -182,15 +201,25 @@ fn uptime(seconds: u64) -> String {
 }
 
 /// Good is: all answer, and one is active.
-fn verdict(found: &[Standing]) -> Outcome {
-    let silent: Vec<_> = found.iter().filter_map(|standing| standing.fault.clone()).collect();
+fn verdict(found: Vec<Standing>, identity: &Identity) -> Outcome {
+    let (all, has_ready) = (found.len(), found.iter().any(|standing| standing.is_ready));
+    let misses = found.iter().filter_map(|standing| standing.miss.as_ref());
+    let hint = misses.into_iter().find_map(|miss| miss.hint(identity));
+    let silent: Vec<_> = found.into_iter().filter_map(|standing| standing.fault).collect();
     if !silent.is_empty() {
-        let what = format!("{} of {} managers do not answer", silent.len(), found.len());
-        let hint = "see that each runs and that the URLs are right; the active one goes on alone";
+        let what = match (silent.len(), all) {
+            (1, 1) => "the manager does not answer".to_owned(),
+            (1, all) => format!("1 of {all} managers does not answer"),
+            (silent, all) => format!("{silent} of {all} managers do not answer"),
+        };
+        let hint = hint.unwrap_or_else(|| {
+            "see that each runs and that the URLs are right; the active one goes on alone"
+                .to_owned()
+        });
         let fault = Fault::new(Kind::Unreachable, what, hint);
         return Err(silent.into_iter().fold(fault, Fault::caused_by).into());
     }
-    if found.iter().any(|standing| standing.is_ready) {
+    if has_ready {
         return Ok(());
     }
     let hint = "a standby takes over within seconds when the active one is gone; name all managers \

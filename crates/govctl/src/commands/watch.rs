@@ -76,7 +76,7 @@ pub(crate) async fn run(screen: Screen, mut managers: Managers, options: WatchOp
                     (Step::On, why) => screen.remark(&format!("{why}; connecting again")),
                 }
             }
-            Err(fault) if is_first || fault.kind == Kind::NotFound => return Err(fault.into()),
+            Err(fault) if is_first || is_final(fault.kind) => return Err(fault.into()),
             Err(fault) => {
                 let why = fault.causes.first().unwrap_or(&fault.what);
                 screen.remark(&format!("{why}; trying again in {} s", pause.as_secs_f32()));
@@ -84,6 +84,14 @@ pub(crate) async fn run(screen: Screen, mut managers: Managers, options: WatchOp
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// What trying again does not mend.
+fn is_final(kind: Kind) -> bool {
+    match kind {
+        Kind::NotFound | Kind::Unidentified | Kind::Forbidden | Kind::Usage => true,
+        Kind::Failed | Kind::Unreachable => false,
     }
 }
 

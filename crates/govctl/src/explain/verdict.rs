@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::Facts;
-use crate::text::{ago, ago_of, at, counted, moment, span, tame};
+use crate::text::{ago, ago_of, at, counted, moment, span, tame, who};
 
 /// So many changes between healthy and unhealthy …
 const FLAPS_MIN: usize = 4;
@@ -171,23 +171,29 @@ pub(super) fn history(facts: &Facts) -> Vec<String> {
 pub(super) fn entries(audit: &[AuditLog], now: Timestamp) -> Vec<String> {
     let shown = audit.iter().take(ENTRIES_MAX).rev();
     let lines = shown.map(|log| {
-        let when = at(&log.timestamp, now);
-        let by = log.remote.as_deref().map(|remote| format!(" by {}", tame(remote)));
-        let by = by.unwrap_or_default();
-        let failed = if log.result == "success" { "" } else { " (failed)" };
+        let (when, by) = (at(&log.timestamp, now), by(log));
         match (log.action.as_str(), &log.previous_status, &log.new_status) {
-            ("register", ..) => format!("{when} registered{by}{failed}"),
-            ("unregister", ..) => format!("{when} unregistered{by}{failed}"),
+            (action, ..) if log.result != "success" => {
+                let what = if log.result == "denied" { "was refused" } else { "failed" };
+                format!("{when} {action}{by} {what}: {}", tame(&log.details))
+            }
+            ("register", ..) => format!("{when} registered{by}"),
+            ("unregister", ..) => format!("{when} unregistered{by}"),
             ("auto_cleanup", ..) => {
                 format!("{when} removed by the manager: {}", reason_of(&log.details))
             }
             ("health_status_change", Some(from), Some(to)) => {
                 format!("{when} {from} → {to}: {}", tame(&log.details))
             }
-            (action, ..) => format!("{when} {action}{by}{failed}: {}", tame(&log.details)),
+            (action, ..) => format!("{when} {action}{by}: {}", tame(&log.details)),
         }
     });
     lines.collect()
+}
+
+/// ` by …`, if it was somebody.
+fn by(log: &AuditLog) -> String {
+    who(log).map(|who| format!(" by {}", tame(&who))).unwrap_or_default()
 }
 
 /// Without the number in front of it.
@@ -267,14 +273,11 @@ pub(super) fn absence(
             "it is back when it registers again, which a client does by itself within 90 s once it \
              runs; HEALTH_CHECK_FAILURE_LIMIT says how many failed checks a pod may have",
         ),
-        "unregister" => {
-            let by = log.remote.as_deref().map(|remote| format!(" by {}", tame(remote)));
-            absence(
-                State::Unregistered,
-                format!("{name} was unregistered {when}{}", by.unwrap_or_default()),
-                "that is how a pod ends; start it again, or register it with `govctl register`",
-            )
-        }
+        "unregister" => absence(
+            State::Unregistered,
+            format!("{name} was unregistered {when}{}", by(log)),
+            "that is how a pod ends; start it again, or register it with `govctl register`",
+        ),
         _ => absence(
             State::Lost,
             format!("{name} is not registered, and nothing says why; last known {when}"),

@@ -72,6 +72,12 @@ fn changes_are_lines_in_the_order_in_which_they_happen() {
     let ran = watch.end();
     let mut transcript = String::new();
     note(&mut transcript, &words, &ran);
+    let begin = (1_u64 << 32).to_string();
+    for format in ["wide", "name"] {
+        let words = ["watch", "eir", "--since", &begin, "--count", "3", "-o", format];
+        let ran = crate::scene::govctl(&words, &[("GOVERNANCE_URL", &url)], "");
+        note(&mut transcript, &words, &ran);
+    }
     let words = ["watch", "-m", &format!("http://{CLOSED}")];
     note(&mut transcript, &words, &crate::scene::govctl(&words, &[], ""));
     let words = ["watch", "--count", "many"];

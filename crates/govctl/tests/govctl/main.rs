@@ -8,5 +8,7 @@ mod explaining;
 mod following;
 mod generated;
 mod scene;
+mod secured;
 mod standby;
+mod strangers;
 mod talking;

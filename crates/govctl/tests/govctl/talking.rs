@@ -5,7 +5,7 @@ use governance_testkit::wait::until;
 use serde_json::{Value, json};
 
 use crate::scene::{
-    CLOSED, Grave, PATIENCE, Scene, command, compare, document, govctl, kill, note,
+    CLOSED, Grave, PATIENCE, Ran, Scene, command, compare, document, govctl, kill, note,
 };
 
 /// Two pods of eir that are well, one of http-gw that subscribes to eir and is dead.
@@ -61,6 +61,7 @@ fn one_pod_is_shown_with_all_that_is_known() {
     for words in [
         &["pod", "eir", "eir-pod-1"][..],
         &["pod", "eir", "eir-pod-1", "-o", "name"],
+        &["pod", "http-gw", "gw-1", "-o", "wide"],
         &["pod", "eir", "eir-pod-3"],
         &["pod", "eir"],
     ] {
@@ -88,6 +89,7 @@ fn a_file_registers_one_pod_or_many_and_refusals_are_named() {
     let both = json!([documents[1], bad]).to_string();
     scene.run_with(&["register", "-f", "-"], &both);
     scene.run_with(&["register", "-f", "-", "-o", "json"], &both);
+    scene.run_with(&["register", "-f", "-", "-o", "name"], &both);
     scene.run_with(&["register", "-f", "-"], "{");
     scene.run(&["register", "-f", "/nowhere/at/all"]);
     scene.run(&["register"]);
@@ -102,6 +104,7 @@ fn a_pod_is_unregistered_unless_it_registered_anew() {
         &["unregister", "eir", "eir-pod-1"],
         &["unregister", "eir", "eir-pod-1"],
         &["unregister", "eir", "eir-pod-2", "-o", "json"],
+        &["unregister", "http-gw", "gw-1", "-o", "name"],
     ] {
         scene.run(words);
     }
@@ -120,6 +123,7 @@ fn the_audit_is_filtered_and_read_page_by_page() {
         &["audit", "--service", "eir", "--action", "register"][..],
         &["audit", "--service", "http-gw", "--pod", "gw-1", "--since", "1h"],
         &["audit", "--action", "register", "--limit", "1", "-o", "wide"],
+        &["audit", "--service", "eir", "--pod", "eir-pod-1", "-o", "json"],
         &["audit", "--result", "failure"],
         &["audit", "--action", "dance"],
         &["audit", "--since", "yesterday"],
@@ -152,6 +156,8 @@ fn subscribers_are_listed_with_what_they_know() {
     for words in [
         &["subscribers", "eir"][..],
         &["subscribers", "eir", "-o", "name"],
+        &["subscribers", "eir", "-o", "wide"],
+        &["subscribers", "eir", "-o", "json"],
         &["subscribers", "nobody-wants-this"],
         &["subscribers"],
     ] {
@@ -177,6 +183,7 @@ fn status_shows_each_manager_that_was_named() {
     scene.run(&["status"]);
     scene.run(&["status", "-o", "wide"]);
     scene.run(&["status", "-o", "json"]);
+    scene.run(&["status", "-o", "name"]);
     scene.run(&["status", "-m", &both]);
     scene.run(&["status", "-m", "localhost"]);
     scene.compare("status");
@@ -191,6 +198,8 @@ fn an_export_is_imported_where_it_is_missing() {
     scene.run_with(&["import", "-", "--replace", "-o", "json"], &exported.stdout);
     let bad = format!("{}{{\"service_name\":\"x\"}}\n", exported.stdout);
     scene.run_with(&["import", "-"], &bad);
+    scene.run_with(&["import", "-", "--replace", "-o", "name"], &exported.stdout);
+    scene.run(&["export", "-o", "name"]);
     scene.run_with(&["import", "-"], "");
     scene.run(&["export", "-m", "http://127.0.0.1:9"]);
     scene.compare("exchange");
@@ -201,14 +210,18 @@ fn an_export_is_imported_where_it_is_missing() {
 #[test]
 fn a_configuration_is_checked_by_the_managers_own_program() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("manager.yaml");
-    let file = file.to_str().unwrap();
-    std::fs::write(file, "server_port: 8081\n").unwrap();
-    let good = govctl(&["check-config", "--file", file], &[("HEALTH_CHECK_INTERVAL", "7s")], "");
-    assert_eq!(good.code, Some(0), "{good:?}");
-    assert!(good.stdout.contains("HEALTH_CHECK_INTERVAL: 7s"), "{good:?}");
-    assert!(good.stdout.contains("8081"), "{good:?}");
+    std::fs::write(folder.path().join("manager.yaml"), "server_port: 8081\n").unwrap();
+    let words = ["check-config", "--file", "manager.yaml"];
+    let environment = [("HEALTH_CHECK_INTERVAL", "7s"), ("STORAGE", "memory")];
+    let output = command(&words, &environment).current_dir(&folder).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    // The defaults are the manager's own matter.
+    let is_set = |line: &&str| !line.is_empty() && !line.starts_with('#');
+    let stdout = text(&output.stdout);
+    let stdout = stdout.lines().filter(is_set).flat_map(|line| [line, "\n"]).collect();
+    let good = Ran { code: output.status.code(), stdout, stderr: text(&output.stderr) };
     let mut transcript = String::new();
+    note(&mut transcript, &words, &good);
     let words = ["check-config"];
     let bad = govctl(&words, &[("HEALTH_CHECK_INTERVAL", "soon")], "");
     note(&mut transcript, &words, &bad);
@@ -238,7 +251,7 @@ fn wrong_usage_is_told_with_a_hint() {
         &[],
         &["pods", "--frob"],
         &["services", "-o", "xml"],
-        &["services", "-m", "https://localhost"],
+        &["services", "-m", "ftp://localhost"],
         &["services", "-m", ","],
     ] {
         note(&mut transcript, words, &govctl(words, &[], ""));
@@ -254,6 +267,36 @@ fn colours_come_only_where_they_are_wanted() {
     assert!(!run(&["pods"]).contains('\u{1b}'), "a pipe is no terminal");
     assert!(run(&["pods", "--color", "always"]).contains("\u{1b}[32mhealthy\u{1b}[0m"));
     assert!(!run(&["pods", "--color", "never"]).contains('\u{1b}'));
+    for (more, is_coloured) in [
+        (&[][..], true),
+        (&[("NO_COLOR", "")], true),
+        (&[("NO_COLOR", "1")], false),
+        (&[("TERM", "dumb")], false),
+    ] {
+        let environment = [&[("GOVERNANCE_URL", url.as_str())][..], more].concat();
+        let shown = on_a_terminal(&["pods"], &environment);
+        assert!(shown.contains("eir-pod-1"), "{shown:?}");
+        assert_eq!(shown.contains("\u{1b}[32mhealthy"), is_coloured, "{more:?}: {shown:?}");
+    }
+}
+
+/// What a command prints on a terminal.
+fn on_a_terminal(words: &[&str], environment: &[(&str, &str)]) -> String {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let open = std::fs::File::options().read(true).write(true).open(name.to_str().unwrap());
+    let mut child = command(words, environment).stdout(open.unwrap()).spawn().unwrap();
+    let (mut shown, mut piece) = (Vec::new(), [0; 4096]);
+    // It fails when nobody has the other end open any more.
+    let mut master = std::fs::File::from(master);
+    while let Ok(read @ 1..) = std::io::Read::read(&mut master, &mut piece) {
+        shown.extend_from_slice(&piece[..read]);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    String::from_utf8(shown).unwrap()
 }
 
 #[test]
