@@ -15,7 +15,7 @@ use crate::cli::AccessOptions;
 use crate::fault::{Fault, Kind};
 
 /// The token itself, in the environment.
-const TOKEN_VARIABLE: &str = "GOVERNANCE_TOKEN";
+pub(crate) const TOKEN_VARIABLE: &str = "GOVERNANCE_TOKEN";
 /// The largest file that is read: a bundle of all CAs of the world is a fifth of it.
 const FILE_MAX: u64 = 1024 * 1024;
 /// The longest token; a manager takes no longer line in a request's head.

@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use governance_api::Problem;
-use governance_client::direct::{
-    Address, Answer, Events, Followed, Line, ObstacleKind, Request, Unanswered,
-};
+use governance_client::direct::{Address, Answer, Events, Followed, Line, Request, Unanswered};
 use governance_client::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -188,7 +186,7 @@ impl Managers {
     ) -> Result<Attempt<Answer>, Fault> {
         let answer = match self.line.ask(manager, request).await {
             Ok(answer) => answer,
-            Err(unanswered) => return undecided(request, &unanswered),
+            Err(unanswered) => return undecided(request, &unanswered, &self.identity),
         };
         let (active, miss) = match self.judge(manager, &answer) {
             Verdict::Final => return Ok(Attempt::Answered(manager.clone(), answer)),
@@ -202,7 +200,7 @@ impl Managers {
                 Verdict::Miss(why) if why.kind != MissKind::NotActive => Attempt::Next(why),
                 Verdict::Miss(_) | Verdict::Leads(..) => Attempt::Next(miss),
             }),
-            Err(unanswered) => undecided(request, &unanswered),
+            Err(unanswered) => undecided(request, &unanswered, &self.identity),
         }
     }
 
@@ -258,18 +256,23 @@ enum Verdict {
     Leads(Address, Miss),
 }
 
-/// No answer: the next manager may have one, unless something may have been changed.
-fn undecided(request: &Request, unanswered: &Unanswered) -> Result<Attempt<Answer>, Fault> {
+/// No answer: the next manager may have one, unless something may have been changed. Also what is no
+/// HTTP may be the answer to a request that was carried out: a header may be all that is wrong.
+fn undecided(
+    request: &Request,
+    unanswered: &Unanswered,
+    identity: &Identity,
+) -> Result<Attempt<Answer>, Fault> {
+    let miss = Miss::of(unanswered);
     let may_have_arrived = matches!(unanswered, Unanswered::NoAnswer(_));
-    // Who speaks no HTTP carried nothing out.
-    let is_heard = unanswered.obstacle().kind() != ObstacleKind::NotHttp;
-    if may_have_arrived && is_heard && request.method != Method::GET {
-        let hint = "look with `govctl pod SERVICE POD` whether it was, then repeat it";
+    if may_have_arrived && request.method != Method::GET {
+        let look = "look with `govctl pod SERVICE POD` whether it was, then repeat it";
+        let hint = miss.hint(identity).map_or_else(String::new, |hint| format!("{hint}; "));
         let what = "it is not known whether the change was made";
-        let fault = Fault::new(Kind::Unreachable, what, hint);
-        return Err(fault.caused_by(unanswered.to_string()));
+        let fault = Fault::new(Kind::Unreachable, what, format!("{hint}{look}"));
+        return Err(fault.caused_by(miss.text()));
     }
-    Ok(Attempt::Next(Miss::of(unanswered)))
+    Ok(Attempt::Next(miss))
 }
 
 /// Reads a list of URLs with commas between them.

@@ -139,7 +139,11 @@ impl Wire {
 impl Failure {
     /// On a connection that was open.
     pub(super) fn unanswered(url: &ManagerUrl, obstacle: Obstacle) -> Self {
-        let told = obstacle.told(|text| format!("the manager at {url}: {text}"));
+        let mut told = obstacle.told(|text| format!("the manager at {url}: {text}"));
+        if url.is_tls() && told.kind() == ObstacleKind::NotHttp {
+            // That it may speak TLS is no news.
+            told = Obstacle::other(told.to_string());
+        }
         // Nothing of a request is read before TLS is agreed on.
         let is_refused = matches!(
             told.kind(),

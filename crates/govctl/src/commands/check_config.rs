@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::cli::CheckConfigOptions;
 use crate::fault::{Fault, Kind, Outcome};
+use crate::identity::TOKEN_VARIABLE;
 
 const PROGRAM: &str = "governance-manager";
 
@@ -16,7 +17,8 @@ pub(crate) fn run(options: &CheckConfigOptions) -> Outcome {
         None => find()?,
     };
     let mut command = Command::new(&program);
-    command.arg("--check-config");
+    // Who asks managers is nothing to that program.
+    command.arg("--check-config").env_remove(TOKEN_VARIABLE);
     if let Some(file) = &options.file {
         command.env("CONFIG_FILE", file);
     }
