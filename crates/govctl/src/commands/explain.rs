@@ -87,7 +87,9 @@ fn print(
     let style = match found.state {
         State::Healthy => GOOD,
         State::NeverChecked | State::Retrying | State::Flapping => OPEN,
-        State::Unhealthy | State::Removed | State::Unregistered | State::Lost => BAD,
+        State::Unhealthy | State::Removed | State::Unregistered | State::Refused | State::Lost => {
+            BAD
+        }
     };
     let mut lines = vec![screen.paint(&tame(&found.summary), style)];
     let sections = [
@@ -100,7 +102,8 @@ fn print(
         lines.extend([String::new(), screen.paint(title, HEAD)]);
         lines.extend(section.iter().map(|line| format!("  {}", tame(line))));
     }
-    let is_there = !matches!(found.state, State::Removed | State::Unregistered | State::Lost);
+    let is_there =
+        !matches!(found.state, State::Removed | State::Unregistered | State::Refused | State::Lost);
     // For one that is not there the hint stands with the error.
     if is_there && !found.hints.is_empty() {
         lines.push(String::new());
@@ -119,6 +122,7 @@ fn state_word(state: State) -> &'static str {
         State::Flapping => "flapping",
         State::Removed => "removed",
         State::Unregistered => "unregistered",
+        State::Refused => "refused",
         State::Lost => "lost",
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum State {
     Removed,
     /// It was unregistered.
     Unregistered,
+    /// It wants to register, and its last attempt was refused or failed.
+    Refused,
     /// It is not registered, although the last that is known of it is that it was.
     Lost,
 }
@@ -175,6 +177,11 @@ pub(super) fn entries(audit: &[AuditLog], now: Timestamp) -> Vec<String> {
         match (log.action.as_str(), &log.previous_status, &log.new_status) {
             (action, ..) if log.result != "success" => {
                 let what = if log.result == "denied" { "was refused" } else { "failed" };
+                let action = match action {
+                    "register" => "a registration",
+                    "unregister" => "a removal",
+                    other => other,
+                };
                 format!("{when} {action}{by} {what}: {}", tame(&log.details))
             }
             ("register", ..) => format!("{when} registered{by}"),
@@ -250,7 +257,9 @@ pub(super) fn hint(state: State) -> Option<&'static str> {
             "see whether the pod is short of time or memory, or answers slower than \
              HEALTH_CHECK_TIMEOUT; more HEALTH_CHECK_RETRY tolerates more",
         ),
-        State::Healthy | State::Removed | State::Unregistered | State::Lost => None,
+        State::Healthy | State::Removed | State::Unregistered | State::Refused | State::Lost => {
+            None
+        }
     }
 }
 
@@ -262,11 +271,27 @@ pub(super) fn absence(
     now: Timestamp,
 ) -> Option<Absence> {
     let about = ["register", "unregister", "auto_cleanup", "health_status_change"];
-    let log =
-        audit.iter().find(|log| log.result == "success" && about.contains(&log.action.as_str()))?;
+    // A removal that failed removed nothing; a registration that failed is why it is not there.
+    let log = audit.iter().find(|log| {
+        let counts = log.result == "success" || log.action == "register";
+        counts && about.contains(&log.action.as_str())
+    })?;
     let (name, when) = (format!("{}/{}", tame(service), tame(pod)), at(&log.timestamp, now));
     let absence = |state, summary, hint: &str| Absence { state, summary, hint: hint.to_owned() };
     Some(match log.action.as_str() {
+        _ if log.result != "success" => {
+            let (by, why) = (by(log), tame(&log.details));
+            let is_denied = log.result == "denied";
+            let verb = if is_denied { "was refused" } else { "failed" };
+            let hint = if is_denied {
+                "give it a token or certificate that may write this service, or have its line in \
+                 the manager's API_TOKENS_FILE changed; a client tries again by itself"
+            } else {
+                "mend what is named there; a client tries again by itself"
+            };
+            let summary = format!("{name} is not registered: its attempt{by} {verb} {when}: {why}");
+            absence(State::Refused, summary, hint)
+        }
         "auto_cleanup" => absence(
             State::Removed,
             format!("{name} was removed by the manager {when}: {}", reason_of(&log.details)),

@@ -4,7 +4,7 @@ use governance_testkit::fleet::{Health, Reception};
 use governance_testkit::wait::until;
 use serde_json::{Value, json};
 
-use crate::scene::{CLOSED, PATIENCE, Scene, kill};
+use crate::scene::{CLOSED, PATIENCE, Scene, document, kill};
 
 #[test]
 fn a_pod_that_was_never_checked() {
@@ -106,6 +106,19 @@ fn a_pod_that_was_removed_by_the_limit_and_one_that_left() {
     scene.run(&["explain", "eir", "p3"]);
     scene.run(&["explain", "eir"]);
     scene.compare("explain-gone");
+}
+
+#[test]
+fn a_pod_whose_registration_failed() {
+    let mut scene = Scene::new(|builder| builder.set("MAX_PODS_PER_SERVICE", "1"));
+    let pods = ["p1", "p2"].map(|name| scene.fleet.pod(name).unwrap());
+    scene.register(&pods[0], "eir", &json!([]));
+    let answer = scene.manager.client().post("/register", &document(&pods[1], "eir", &json!([])));
+    assert_eq!(answer.status, 429, "{answer:?}");
+    wait_for_audit(&scene, "p2", "register", 1);
+    scene.run(&["explain", "eir", "p2"]);
+    scene.run(&["explain", "eir", "p2", "-o", "name"]);
+    scene.compare("explain-refused");
 }
 
 #[test]

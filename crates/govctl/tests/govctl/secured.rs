@@ -245,6 +245,7 @@ fn who_may_not_is_told_why_and_what_to_do() {
     });
     assert!(are_written, "what was refused is in the audit");
     stage.type_in(&["audit", "--result", "denied", "--token-file", "oncall.token"]);
+    stage.type_in(&["explain", "eir", "eir-pod-1", "--token-file", "oncall.token"]);
     compare("refused", &stage.transcript);
 }
 
