@@ -27,6 +27,7 @@ use crate::http::{self, App, BindFault, HttpState, ServerSettings};
 use crate::notify::Notify;
 use crate::parts::Parts;
 use crate::storage::{self, Chosen};
+use crate::telemetry::traces::Traces;
 use crate::watch::Watch;
 
 /// Connections of clients, however many files this process may open: each holds some 16 KiB.
@@ -58,9 +59,7 @@ impl StartError {
             Self::Bind(fault) => fault.hint(),
             Self::DataDir(fault) => Some(fault.hint()),
             Self::Access(fault) => Some(fault.hint()),
-            Self::Trust(_) => {
-                Some("TARGET_CA_FILE names a PEM file with certificates of CAs".to_owned())
-            }
+            Self::Trust(fault) => Some(fault.hint()),
         }
     }
 }
@@ -94,15 +93,11 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let address = first.local_addr()?;
     let data_dir = open_data_dir(&config)?;
     let Chosen { store, reason } = storage::choose(&config, data_dir.as_ref()).await?;
-    let owner = Owner {
-        id: match &data_dir {
-            Some(dir) => dir.manager_id()?,
-            None => Uuid::new_v4(),
-        },
-        address: advertised(address),
-        last: None,
-    };
+    let owner = owner(data_dir.as_deref(), address)?;
     announce(address, &store.describe(), &reason, access.as_deref());
+    let (traces, trace_sender) =
+        Traces::start(config.traces.as_ref(), &owner.address, Arc::clone(&clock))
+            .map_err(StartError::from)?;
     let settings = EngineSettings {
         event_queue_size: config.engine.event_queue_size,
         max_pods_per_service: config.engine.max_pods_per_service,
@@ -111,7 +106,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     };
     let (mut engine, handle) = Engine::new(store, settings, Arc::clone(&clock));
     let policy = Policy::new(&config.targets);
-    let trust = Trust::load(config.targets.ca_file.as_deref()).map_err(StartError::from)?;
+    let trust = Trust::load("TARGET_CA_FILE", config.targets.ca_file.as_deref())
+        .map_err(StartError::from)?;
     let dialer = Arc::new(Dialer::new(policy.clone(), Arc::new(SystemResolver::new()), trust));
     let (health, health_task) =
         Health::new(&config.health, handle.clone(), Arc::clone(&clock), Arc::clone(&dialer));
@@ -129,6 +125,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         health: Some(health.reader()),
         deliveries: Some(notify_task.reader()),
         watch: Some(watch.clone()),
+        traces: traces.clone(),
         access: access.clone(),
         ..HttpState::new(handle.clone(), clock, config.server.request_timeout, draining.clone())
     });
@@ -139,10 +136,15 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     if let Some(access) = access {
         parts.spawn("access", |stop| ending(access.watch(stop)));
     }
+    let health_task = health_task.with_traces(traces);
     parts.spawn("health", |stop| ending(health_task.run(stop)));
     parts.spawn("notify", |stop| ending(notify_task.run(stop)));
     let inbox = handle.clone();
     parts.spawn("engine", |stop| write(engine, inbox, stop));
+    if let Some(sender) = trace_sender {
+        // Last, because what the others end with belongs to traces, too.
+        parts.spawn("traces", |stop| ending(sender.run(stop)));
+    }
     Ok(Running {
         address,
         engine: handle,
@@ -215,6 +217,15 @@ fn open_data_dir(config: &Config) -> Result<Option<Arc<DataDir>>, StartError> {
         return Ok(None);
     }
     Ok(Some(Arc::new(DataDir::open(&config.storage.data_dir)?)))
+}
+
+/// Who this manager is to others.
+fn owner(data_dir: Option<&DataDir>, address: SocketAddr) -> anyhow::Result<Owner> {
+    let id = match data_dir {
+        Some(dir) => dir.manager_id()?,
+        None => Uuid::new_v4(),
+    };
+    Ok(Owner { id, address: advertised(address), last: None })
 }
 
 /// An address that another machine can be told: a wildcard says nothing, the host's name does.

@@ -37,6 +37,8 @@ pub struct Told {
     pub received: Option<Instant>,
     /// The connection that brought it, counted per pod.
     pub connection: usize,
+    /// Where it belongs, in the words of its header `traceparent`.
+    pub traceparent: Option<String>,
     /// The body.
     pub body: Value,
 }

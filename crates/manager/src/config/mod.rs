@@ -26,6 +26,7 @@ mod source;
 mod storage;
 mod table;
 mod targets;
+mod traces;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub use server::Server;
 pub use source::Origin;
 pub use storage::{Storage, StorageChoice};
 pub use targets::Targets;
+pub use traces::{Ratio, Sampler, Traces};
 
 use source::{Reader, Values};
 
@@ -69,6 +71,8 @@ pub struct Config {
     pub targets: Targets,
     /// The log.
     pub log: Log,
+    /// Where traces go; none if nothing is traced.
+    pub traces: Option<Traces>,
     /// What the operator should be told at the start, one WARN each.
     pub warnings: Vec<String>,
 }
@@ -91,6 +95,7 @@ impl Config {
             notification: Notification::read(reader),
             targets: Targets::read(reader),
             log: Log::read(reader),
+            traces: Traces::read(reader),
             warnings: Vec::new(),
         };
         reader.read_optional(&source::CONFIG_FILE); // for `--check-config` only

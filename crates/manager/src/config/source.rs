@@ -236,6 +236,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Shows a setting that has no effect in this program as it was given, and does not judge it.
+    pub(super) fn pass_over(&mut self, card: &'static Card) {
+        let given = self.values.given.get(card.name);
+        let shown = match (given, card.secrecy) {
+            (Some(given), Secrecy::Open) => given.text.clone(),
+            (Some(_), Secrecy::Secret) => "(hidden)".to_owned(),
+            (None, _) => String::new(),
+        };
+        let origin = given.map_or(Origin::Default, |given| given.origin.clone());
+        self.note(card, shown, origin);
+    }
+
     /// Where a setting's text comes from, if somebody set it.
     pub(super) fn origin(&self, card: &Card) -> Option<&'a Origin> {
         self.values.given.get(card.name).map(|given| &given.origin)

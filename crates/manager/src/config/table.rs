@@ -6,6 +6,7 @@
 use super::setting::Described;
 use super::{
     access, database, engine, health, logging, notification, server, source, storage, targets,
+    traces,
 };
 
 /// Settings that belong together in the help text and in the reference document.
@@ -24,6 +25,10 @@ pub(super) static SECTIONS: &[Section] = &[
     Section { title: "Notifications", settings: notification::SETTINGS },
     Section { title: "Targets of checks and notifications", settings: targets::SETTINGS },
     Section { title: "Logging", settings: logging::SETTINGS },
+    Section {
+        title: "Traces (in a program built with the feature traces)",
+        settings: traces::SETTINGS,
+    },
     Section { title: "Configuration file", settings: &[&source::CONFIG_FILE] },
 ];
 

@@ -17,6 +17,22 @@ use tracing::{debug, warn};
 
 use super::fault::Fault;
 
+/// Why the operator's CAs cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{setting} {path:?}: {why}")]
+pub struct TrustFault {
+    setting: &'static str,
+    path: String,
+    why: String,
+}
+
+impl TrustFault {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        format!("{} names a PEM file with certificates of CAs", self.setting)
+    }
+}
+
 /// The CAs that https targets are verified against: the system's, and the operator's.
 ///
 /// The operator's are read at the start, so that a wrong file stops it; the system's, a few
@@ -24,29 +40,26 @@ use super::fault::Fault;
 #[derive(Clone)]
 pub struct Trust {
     own: Arc<[CertificateDer<'static>]>,
+    /// The setting that names them, for messages.
+    setting: &'static str,
     connector: Arc<OnceCell<TlsConnector>>,
 }
 
-/// Why the operator's CAs cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("TARGET_CA_FILE {path:?}: {why}")]
-pub struct TrustFault {
-    path: String,
-    why: String,
-}
-
 impl Trust {
-    /// Reads the CAs of the file.
+    /// Reads the CAs of the file that a setting names.
     ///
     /// # Errors
     /// When the file cannot be read or holds no certificate.
-    pub fn load(ca_file: Option<&Path>) -> Result<Self, TrustFault> {
+    pub fn load(setting: &'static str, ca_file: Option<&Path>) -> Result<Self, TrustFault> {
         let own = match ca_file {
             None => Vec::new(),
-            Some(path) => certificates(path)
-                .map_err(|why| TrustFault { path: path.display().to_string(), why })?,
+            Some(path) => certificates(path).map_err(|why| TrustFault {
+                setting,
+                path: path.display().to_string(),
+                why,
+            })?,
         };
-        Ok(Self { own: own.into(), connector: Arc::default() })
+        Ok(Self { own: own.into(), setting, connector: Arc::default() })
     }
 
     async fn connector(&self) -> Result<&TlsConnector, Fault> {
@@ -74,7 +87,7 @@ impl Trust {
         };
         self.connector().await?.connect(name, stream).await.map_err(|error| match error.get_ref() {
             Some(inner) => match inner.downcast_ref::<rustls::Error>() {
-                Some(refusal) => Fault::Tls(words(refusal)),
+                Some(refusal) => Fault::Tls(words(refusal, self.setting)),
                 None => Fault::of_io(&error),
             },
             None => Fault::of_io(&error),
@@ -91,7 +104,7 @@ fn connector(own: &[CertificateDer<'static>]) -> TlsConnector {
     }
     let own = own.iter().cloned();
     let (added, ignored) = roots.add_parsable_certificates(found.certs.into_iter().chain(own));
-    debug!(added, ignored, "CAs of the system and of TARGET_CA_FILE");
+    debug!(added, ignored, "CAs of the system and of the operator");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -116,7 +129,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 
 /// What an operator can act on.
 #[expect(clippy::wildcard_enum_match_arm, reason = "what is not named is treated alike")]
-fn words(error: &rustls::Error) -> String {
+fn words(error: &rustls::Error, setting: &str) -> String {
     let rustls::Error::InvalidCertificate(fault) = error else {
         return format!("TLS failed: {error}");
     };
@@ -139,14 +152,13 @@ fn words(error: &rustls::Error) -> String {
             if presented.is_empty() { "nobody".to_owned() } else { presented.join(", ") }
         ),
         CertificateError::UnknownIssuer => {
-            "certificate is signed by an unknown CA: name it in TARGET_CA_FILE".to_owned()
+            format!("certificate is signed by an unknown CA: name it in {setting}")
         }
         // Commonly a CA that was made anew under its old name.
-        CertificateError::BadSignature => {
+        CertificateError::BadSignature => format!(
             "certificate is not signed by the known CA of that name: name the right one in \
-             TARGET_CA_FILE"
-                .to_owned()
-        }
+             {setting}"
+        ),
         other => format!("certificate is not acceptable: {other}"),
     }
 }

@@ -7,6 +7,7 @@ use governance_domain::{
     Change, Content, Decision, Draft, Pod, PodKey, RegistrationId, Registry, Rejection, Timestamp,
 };
 use governance_store::{AuditAction, AuditEntry, AuditResult, Batch, RowChange, Tenure};
+use tokio::time::Instant;
 
 use super::handle::Origin;
 use super::inbox::{Pending, Request};
@@ -28,6 +29,8 @@ pub(super) struct Decisions {
     pub(super) batch: Option<Arc<Batch>>,
     /// The last registration id given.
     pub(super) last_id: RegistrationId,
+    /// When they were decided.
+    pub(super) since: Instant,
 }
 
 /// Decides commands on `registry` and on one another.
@@ -68,7 +71,7 @@ pub(super) fn decide(
         let (epoch, sequence) = (tenure.epoch, tenure.sequence + 1);
         Arc::new(Batch { epoch, sequence, rows: rows(&draft, &fresh), audit })
     });
-    Decisions { decided, batch, last_id: draft.last_id() }
+    Decisions { decided, batch, last_id: draft.last_id(), since: Instant::now() }
 }
 
 /// The last state of every pod that the draft touched.

@@ -14,8 +14,9 @@ use super::notes::{Notes, Refusal};
 use super::observation::{Lane, Observation};
 use super::snapshot::Published;
 use super::standing::Post;
-use super::under_way::Trace;
+use super::under_way::Passage;
 use super::{Phase, Snapshot, Standing, Writes};
+use crate::telemetry::traces::TraceContext;
 
 /// Where a command comes from; goes into its audit entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Origin {
     pub request_id: Option<String>,
     /// The caller's address; with a name and an `@` before it, if it said who it is.
     pub remote: Option<String>,
+    /// Its place in a trace. Not for the audit: what comes of the command belongs there.
+    pub trace: TraceContext,
 }
 
 /// A registration is in force, and durable if the store is.
@@ -147,9 +150,9 @@ impl EngineHandle {
             return Ok(unchanged);
         }
         let (reply, answer) = oneshot::channel();
-        let trace = self.inbox.under_way.begin(&command.key);
+        let under_way = self.inbox.under_way.begin(&command.key);
         let request = Request::Register { command, reply };
-        self.submit(request, trace, answer, origin, deadline).await
+        self.submit(request, under_way, answer, origin, deadline).await
     }
 
     /// Removes a pod. Returns when the removal is durable.
@@ -173,26 +176,25 @@ impl EngineHandle {
     ) -> Result<Unregistered, SubmitError> {
         self.check_phase()?;
         let (reply, answer) = oneshot::channel();
-        let trace = self.inbox.under_way.begin(&command.key);
+        let under_way = self.inbox.under_way.begin(&command.key);
         let request = Request::Unregister { command, reply };
-        self.submit(request, trace, answer, origin, deadline).await
+        self.submit(request, under_way, answer, origin, deadline).await
     }
 
-    /// Asks for the removal of a dead pod; false if there is no room, then ask again later.
-    pub fn evict(&self, command: Evict) -> bool {
-        let trace = self.inbox.under_way.begin(&command.key);
+    /// Asks for the removal of a dead pod, from a place in a trace; false if there is no room, then
+    /// ask again later.
+    pub fn evict(&self, command: Evict, trace: TraceContext) -> bool {
+        let under_way = self.inbox.under_way.begin(&command.key);
         let request = Request::Evict { command };
-        let (ticket, origin) = (Arc::default(), Origin::default());
-        self.inbox
-            .try_push(Pending {
-                request,
-                ticket,
-                origin,
-                since: Instant::now(),
-                deadline: None,
-                _trace: trace,
-            })
-            .is_ok()
+        let pending = Pending {
+            request,
+            ticket: Arc::default(),
+            origin: Origin { trace, ..Origin::default() },
+            since: Instant::now(),
+            deadline: None,
+            _under_way: under_way,
+        };
+        self.inbox.try_push(pending).is_ok()
     }
 
     /// Reports what a check found; false if there is no room, then report again later. This lane
@@ -245,7 +247,7 @@ impl EngineHandle {
     async fn submit<T>(
         &self,
         request: Request,
-        trace: Trace,
+        under_way: Passage,
         answer: oneshot::Receiver<Result<T, SubmitError>>,
         origin: Origin,
         deadline: Instant,
@@ -257,7 +259,7 @@ impl EngineHandle {
             origin,
             since: Instant::now(),
             deadline: Some(deadline),
-            _trace: trace,
+            _under_way: under_way,
         };
         if !self.inbox.push(pending, deadline).await {
             return Err(self.out_of_time());

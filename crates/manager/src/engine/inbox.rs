@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::handle::{Origin, Registered, SubmitError, Unregistered};
-use super::under_way::{Trace, UnderWay};
+use super::under_way::{Passage, UnderWay};
 
 /// A command with the way back to its caller.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(super) struct Pending {
     /// what nobody waits for.
     pub(super) deadline: Option<Instant>,
     /// Keeps later commands of the pod from overtaking it; dropped with it.
-    pub(super) _trace: Trace,
+    pub(super) _under_way: Passage,
 }
 
 impl Pending {

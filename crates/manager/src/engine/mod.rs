@@ -6,6 +6,7 @@
 //!
 //! Not here: HTTP, probes, deliveries; they meet the engine through the types of this file alone.
 
+mod answer;
 mod archive;
 mod background;
 mod batch;
@@ -24,6 +25,7 @@ mod snapshot;
 mod soft;
 mod standing;
 mod tenure;
+mod traced;
 mod under_way;
 mod writer;
 

@@ -7,6 +7,8 @@ use atomic_waker::AtomicWaker;
 use crossbeam_queue::ArrayQueue;
 use governance_domain::{PodKey, RegistrationId, Verdict};
 
+use crate::telemetry::traces::TraceContext;
+
 /// Results that wait for the writer. It takes them far faster than probes can end; a full lane
 /// means that the process is starved, and the prober reports again.
 const LANE_MAX: usize = 4_096;
@@ -22,6 +24,8 @@ pub struct Observation {
     pub verdict: Verdict,
     /// Why, in an operator's words; goes into the audit when the status changes.
     pub reason: String,
+    /// Where a trace may begin, if something comes of it.
+    pub trace: TraceContext,
 }
 
 /// The lane.

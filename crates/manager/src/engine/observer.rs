@@ -6,6 +6,7 @@ use std::sync::Arc;
 use governance_domain::{Notice, Pod, PodKey, Revision};
 
 use super::Snapshot;
+use crate::telemetry::traces::TraceContext;
 
 /// One published change.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Event {
     pub notice: Option<Notice>,
     /// Why, in an operator's words.
     pub reason: Cow<'static, str>,
+    /// Its place in a trace: what comes of it belongs there.
+    pub trace: TraceContext,
 }
 
 /// Somebody who follows what is published. Called by the writer, between two batches: it must

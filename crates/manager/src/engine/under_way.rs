@@ -25,7 +25,7 @@ pub(super) struct UnderWay {
 
 /// One command under way; ends when dropped.
 #[derive(Debug)]
-pub(super) struct Trace {
+pub(super) struct Passage {
     under_way: Arc<UnderWay>,
     pod: u64,
 }
@@ -39,12 +39,12 @@ impl Default for UnderWay {
 
 impl UnderWay {
     /// A command of this pod is under way from now on.
-    pub(super) fn begin(self: &Arc<Self>, key: &PodKey) -> Trace {
+    pub(super) fn begin(self: &Arc<Self>, key: &PodKey) -> Passage {
         let pod = self.hasher.hash_one(key);
         if let Some(mut list) = self.list(pod) {
             list.push(pod);
         }
-        Trace { under_way: Arc::clone(self), pod }
+        Passage { under_way: Arc::clone(self), pod }
     }
 
     /// Whether a command of this pod is under way. If not, what is published from now on contains
@@ -61,7 +61,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for Trace {
+impl Drop for Passage {
     fn drop(&mut self) {
         if let Some(mut list) = self.under_way.list(self.pod)
             && let Some(position) = list.iter().position(|pod| *pod == self.pod)
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn only_pods_with_a_command_are_under_way_however_many_there_are() {
         let under_way = Arc::new(UnderWay::default());
-        let mut traces: Vec<Trace> =
+        let mut traces: Vec<Passage> =
             (0..LISTS * 4).map(|number| under_way.begin(&key(number))).collect();
         assert!((0..LISTS * 4).all(|number| under_way.has(&key(number))));
         assert!(!(LISTS * 4..LISTS * 8).any(|number| under_way.has(&key(number))));

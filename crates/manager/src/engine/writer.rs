@@ -19,10 +19,9 @@ use tracing::{debug, error, info, warn};
 
 use super::background::{Background, BackgroundEvent};
 use super::batch::{Decided, Decisions, decide};
-use super::figures::{CommandKind, CommandResult, Figures};
 use super::flight::{Flight, Landing, Question};
-use super::handle::{Registered, SubmitError, Unregistered};
-use super::inbox::{Pending, Request};
+use super::handle::SubmitError;
+use super::inbox::Pending;
 use super::observation::Observation;
 use super::observer::Event;
 use super::office::{Engine, Exit};
@@ -30,7 +29,9 @@ use super::snapshot::Snapshot;
 use super::soft::write_of;
 use super::standing::{Phase, Writes};
 use super::tenure::{Attempt, Backoff, Evidence, chain, evidence};
+use super::{answer::answer, traced};
 use crate::clock::Stamp;
+use crate::telemetry::traces::TraceContext;
 
 /// Commands in one batch. Larger batches gain little and make everyone in them wait longer.
 const BATCH_MAX: usize = 1_024;
@@ -144,6 +145,7 @@ impl<'a> Writer<'a> {
             };
             // Dropped if it is too late: its caller, if there is one, withdraws it then.
             if !pending.is_late() && pending.ticket.take() {
+                traced::waited(&pending);
                 commands.push(pending);
             }
         }
@@ -177,8 +179,13 @@ impl<'a> Writer<'a> {
     fn landed(&mut self, landing: Landing) -> Option<Exit> {
         match landing {
             Landing::PauseOver => {}
-            Landing::Committed(decisions, Ok(())) => self.committed(decisions),
-            Landing::Committed(decisions, Err(error)) => self.not_committed(decisions, error),
+            Landing::Committed(decisions, result) => {
+                traced::committed(&decisions, result.as_ref().err());
+                match result {
+                    Ok(()) => self.committed(decisions),
+                    Err(error) => self.not_committed(decisions, error),
+                }
+            }
             Landing::AskAgain(question) => self.ask(question),
             Landing::Attempted(question, attempt) => return self.attempted(question, attempt),
             Landing::Rewritten(tenure, result) => self.rewritten(tenure, result),
@@ -199,6 +206,8 @@ impl<'a> Writer<'a> {
     fn settle(&mut self, decisions: Decisions) {
         let mut events = Vec::with_capacity(decisions.decided.len());
         let mut answers = Vec::with_capacity(decisions.decided.len());
+        // Ended when all is told.
+        let mut steps = Vec::new();
         for Decided { pending, verdict } in decisions.decided {
             let revision = match &verdict {
                 Some(Ok(Decision::Changed(change))) => {
@@ -206,7 +215,9 @@ impl<'a> Writer<'a> {
                     self.background.soft.forget_if_gone(change);
                     let revision = applied.revision;
                     let reason = Cow::Borrowed(reason(change, &applied));
-                    events.push(event(change.key(), applied, reason));
+                    let step = traced::published(&pending, revision);
+                    events.push(event(change.key(), applied, reason, step.context()));
+                    steps.push(step);
                     Some(revision)
                 }
                 Some(Ok(Decision::Unchanged(_)) | Err(_)) | None => None,
@@ -283,7 +294,8 @@ impl<'a> Writer<'a> {
         } else {
             self.batch_limit = (decided.len() / 2).max(1);
         }
-        self.put_back(Decisions { decided, batch: None, last_id: self.last_id });
+        let since = decisions.since;
+        self.put_back(Decisions { decided, batch: None, last_id: self.last_id, since });
     }
 
     /// Nothing of it was applied: its commands wait again, in their order, ahead of all others.
@@ -412,7 +424,7 @@ impl<'a> Writer<'a> {
         let mut is_touched = false;
         for _ in 0..OBSERVATIONS_MAX {
             let Some(observation) = self.engine.observations.pop() else { break };
-            let Observation { key, registration_id, verdict, reason } = observation;
+            let Observation { key, registration_id, verdict, reason, trace } = observation;
             let applied = self.registry.observe(&key, registration_id, verdict);
             match (&applied.before, &applied.after) {
                 (Some(before), Some(after)) => {
@@ -421,7 +433,8 @@ impl<'a> Writer<'a> {
                         "health changed");
                     self.background.soft.note_transition(write_of(after, verdict.at, true), entry);
                     self.engine.figures.note_transition(after.status);
-                    events.push(event(&key, applied, Cow::Owned(reason)));
+                    let step = traced::checked(&trace, &applied);
+                    events.push(event(&key, applied, Cow::Owned(reason), step.context()));
                 }
                 _ => {
                     if let Some(pod) = self.registry.pod_by(&key)
@@ -509,9 +522,9 @@ async fn commands(engine: &Engine, backlog: &VecDeque<Pending>) {
     }
 }
 
-fn event(key: &PodKey, applied: Applied, reason: Cow<'static, str>) -> Event {
+fn event(key: &PodKey, applied: Applied, reason: Cow<'static, str>, trace: TraceContext) -> Event {
     let Applied { revision, before, after, notice } = applied;
-    Event { revision, key: key.clone(), before, after, notice, reason }
+    Event { revision, key: key.clone(), before, after, notice, reason, trace }
 }
 
 /// What brought a change about, for those who follow all of them.
@@ -522,42 +535,6 @@ fn reason(change: &Change, applied: &Applied) -> &'static str {
         Change::PodAmended { .. } => "registered again with other wishes",
         Change::PodUnregistered { .. } => "unregistered",
         Change::PodEvicted { .. } => "removed: too many failed checks in a row",
-    }
-}
-
-/// Sends a command its own answer. A caller that is gone needs none.
-fn answer(
-    figures: &Figures,
-    pending: Pending,
-    verdict: Option<Result<Decision, governance_domain::Rejection>>,
-    revision: Option<Revision>,
-    snapshot: &Arc<Snapshot>,
-) {
-    let Some(verdict) = verdict else { return };
-    let is_changed = revision.is_some();
-    let revision = revision.unwrap_or_else(|| snapshot.revision());
-    let registration_id = match verdict {
-        Err(rejection) => return pending.fail(SubmitError::Rejected(rejection)),
-        Ok(Decision::Unchanged(id)) => id,
-        Ok(Decision::Changed(Change::PodRegistered { pod })) => pod.registration_id,
-        Ok(Decision::Changed(
-            Change::PodAmended { registration_id, .. }
-            | Change::PodUnregistered { registration_id, .. }
-            | Change::PodEvicted { registration_id, .. },
-        )) => registration_id,
-    };
-    match pending.request {
-        Request::Register { reply, .. } => {
-            let snapshot = Arc::clone(snapshot);
-            drop(reply.send(Ok(Registered { registration_id, revision, snapshot, is_changed })));
-        }
-        Request::Unregister { reply, .. } => {
-            drop(reply.send(Ok(Unregistered { registration_id, revision })));
-        }
-        Request::Evict { command } => {
-            figures.note_command(CommandKind::Evict, CommandResult::Applied);
-            warn!(pod = %command.key, "removed: it failed too many checks in a row");
-        }
     }
 }
 

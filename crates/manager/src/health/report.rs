@@ -11,6 +11,7 @@ use governance_domain::{Evict, PodKey, Verdict};
 use super::schedule::Conclusion;
 use crate::clock::Clock;
 use crate::engine::{EngineHandle, Observation, Writes};
+use crate::telemetry::traces::{TraceContext, key};
 
 /// Commands that may wait for the writer when a removal is added to them.
 const QUEUE_MAX: usize = 64;
@@ -33,12 +34,15 @@ impl Report {
         self.engine.may_act()
     }
 
-    /// Tells the engine what a check found; `is_held`: nothing is removed now.
-    pub(super) fn conclude(&mut self, conclusion: Conclusion, is_held: bool) {
+    /// Tells the engine what a check found, from where in a trace; `is_held`: nothing is removed now.
+    pub(super) fn conclude(&mut self, conclusion: Conclusion, trace: TraceContext, is_held: bool) {
         let Conclusion { key, registration_id, status, reason, is_removal_due } = conclusion;
         let verdict = Verdict { status, at: self.clock.now() };
         let reason = reason.to_string();
-        let observation = Observation { key: key.clone(), registration_id, verdict, reason };
+        let is_removal_due = is_removal_due && !is_held && self.may_remove();
+        let doomed = is_removal_due.then(|| trace.clone());
+        let key_of = key.clone();
+        let observation = Observation { key: key_of, registration_id, verdict, reason, trace };
         if self.unreported.is_empty() {
             if !self.engine.observe(observation.clone()) {
                 self.unreported.insert(key.clone(), observation);
@@ -46,9 +50,13 @@ impl Report {
         } else {
             self.unreported.insert(key.clone(), observation);
         }
-        if is_removal_due && !is_held && self.may_remove() {
+        if let Some(trace) = doomed {
+            let mut step = trace.begin("health check");
+            step.set(key::SERVICE, &key.service);
+            step.set(key::POD, &key.pod);
+            step.set(key::RESULT, &"removal_due");
             // No room is no harm.
-            let _ = self.engine.evict(Evict { key, registration_id });
+            let _ = self.engine.evict(Evict { key, registration_id }, step.context());
         }
     }
 

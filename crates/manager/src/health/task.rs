@@ -26,6 +26,7 @@ use crate::engine::{
     CheckSoon, EngineHandle, HealthFigures, HealthHistory, HealthReader, LastFailure, Observer,
     StatusChange,
 };
+use crate::telemetry::traces::Traces;
 
 /// Attempts that become due within this time are started together: fewer wake-ups, and a lateness
 /// that nobody notices.
@@ -82,6 +83,7 @@ impl Health {
             inbox: Arc::clone(&inbox),
             board: Arc::clone(&board),
             report: Report::new(engine, clock),
+            traces: Traces::default(),
             prober,
             rhythm,
             removes: config.failure_limit > 0,
@@ -149,6 +151,7 @@ pub struct HealthTask {
     inbox: Arc<Inbox>,
     board: Arc<Board>,
     report: Report,
+    traces: Traces,
     prober: Arc<dyn Prober>,
     rhythm: Rhythm,
     removes: bool,
@@ -160,6 +163,12 @@ pub struct HealthTask {
 }
 
 impl HealthTask {
+    /// Has checks that something comes of begin a trace.
+    #[must_use]
+    pub fn with_traces(self, traces: Traces) -> Self {
+        Self { traces, ..self }
+    }
+
     /// Checks until `shutdown`; attempts under way are dropped then.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut timer = pin!(sleep_until(Instant::now()));
@@ -304,7 +313,7 @@ impl HealthTask {
         debug!(pod = %conclusion.key, status = %conclusion.status, why = %conclusion.reason,
             "checked");
         let is_held = state.schedule.jam().is_some();
-        self.report.conclude(conclusion, is_held);
+        self.report.conclude(conclusion, self.traces.beginning(started), is_held);
     }
 
     /// What ran out of time while this process did not run is no verdict.

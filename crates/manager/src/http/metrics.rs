@@ -17,6 +17,7 @@ use crate::access::{Access, Tls};
 use crate::engine::{DeliveryFigures, HealthFigures, Phase, Snapshot, Writes};
 use crate::telemetry::exposition::{Exposition, Kind, MEDIA_TYPE};
 use crate::telemetry::process;
+use crate::telemetry::traces::TraceFigures;
 
 /// Services with samples of their own; the others are counted together.
 const SERVICES_MAX: usize = 1_000;
@@ -35,6 +36,9 @@ pub(super) async fn metrics(State(state): Shared) -> Answer {
     write_clients(&mut out, &state);
     if let Some(access) = &state.access {
         write_access(&mut out, access);
+    }
+    if let Some(figures) = state.traces.figures() {
+        write_traces(&mut out, figures);
     }
     write_process(&mut out, &state);
     let mut answer = Response::new(out.into_text().into());
@@ -205,6 +209,17 @@ fn write_access(out: &mut Exposition, access: &Access) {
         let help = "When the API's certificate ends, in seconds since 1970.";
         out.single("governance_tls_certificate_expiry_seconds", Kind::Gauge, help, expires);
     }
+}
+
+/// Where traces are recorded.
+fn write_traces(out: &mut Exposition, figures: TraceFigures) {
+    let help = "Recorded steps of traces, by what became of them.";
+    out.family("governance_trace_spans_total", Kind::Counter, help)
+        .sample(&[("result", "sent")], figures.sent)
+        .sample(&[("result", "failed")], figures.failed)
+        .sample(&[("result", "dropped")], figures.dropped);
+    let help = "Recorded steps of traces that wait to be sent.";
+    out.single("governance_trace_queue_spans", Kind::Gauge, help, figures.queued);
 }
 
 /// Under the names that every exporter uses.

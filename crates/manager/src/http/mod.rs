@@ -50,6 +50,7 @@ use crate::clock::Clock;
 use crate::config::UnhealthyPods;
 use crate::engine::{CheckSoon, DeliveryReader, EngineHandle, HealthReader, Origin, Phase};
 use crate::flood::Flood;
+use crate::telemetry::traces::{TraceContext, Traces};
 use crate::watch::Watch;
 
 pub use bind::{BindFault, bind};
@@ -88,6 +89,8 @@ pub struct HttpState {
     pub traffic: Arc<Traffic>,
     /// How many of the commands that failed the audit hears of.
     pub failures: Flood,
+    /// Where traces begin, if there are any.
+    pub traces: Traces,
     /// Who may do what; none if everybody may do everything.
     pub access: Option<Arc<Access>>,
     /// Cancelled when the manager is about to stop: `/ready` says so, all else goes on.
@@ -122,6 +125,7 @@ impl HttpState {
             watch: None,
             traffic: Arc::default(),
             failures: Flood::default(),
+            traces: Traces::default(),
             access: None,
             draining,
         }
@@ -175,7 +179,8 @@ fn origin_of(headers: &http::HeaderMap, extensions: &http::Extensions) -> Origin
         Some(caller) => format!("{}@{}", caller.name, peer.0),
         None => peer.0.to_string(),
     });
-    Origin { request_id: request_id.map(str::to_owned), remote }
+    let trace = TraceContext::of(extensions);
+    Origin { request_id: request_id.map(str::to_owned), remote, trace }
 }
 
 /// A successful answer of JSON.

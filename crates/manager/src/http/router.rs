@@ -25,10 +25,15 @@ use super::{
 };
 use crate::access::Access;
 use crate::engine::Phase;
+use crate::telemetry::traces::RequestLine;
 
 /// What a standby answers, too; and what its operator does to it.
 const OF_ITSELF: [&str; 4] = [paths::HEALTH, paths::READY, paths::VERSION, paths::METRICS];
 const ADMIN: &str = "/admin/";
+
+/// What a trace may begin with: commands, which others hear of. Reads and heartbeats are many and
+/// take no time; they are traced where their caller traces them.
+const BEGINNINGS: [&str; 2] = [paths::REGISTER, paths::UNREGISTER];
 
 /// Who sent a request; stands in its extensions.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +97,14 @@ impl App {
         let (begun, route) = (Instant::now(), Route::of(request.uri().path()));
         let id = request_id::of(request.headers());
         let is_head = request.method() == Method::HEAD;
+        let line = RequestLine {
+            method: request.method(),
+            route: route.name(),
+            id: &id,
+            may_begin: BEGINNINGS.contains(&route.name()),
+        };
+        let mut span = self.state.traces.request(line, request.headers());
+        span.enter(request.extensions_mut());
         if *request.method() != Method::GET {
             // For the audit, which keeps no reads.
             request.headers_mut().insert(request_id::HEADER, id.clone());
@@ -114,6 +127,7 @@ impl App {
             response = problem.write(response, id, is_head);
         }
         response.headers_mut().insert(request_id::HEADER, id);
+        span.answered(response.status());
         self.traffic.note(route, response.status(), begun.elapsed());
         response
     }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use governance_domain::{Content, PodKey, Revision, ServiceName};
 
+use crate::telemetry::traces::TraceContext;
+
 /// A notification on its way.
 #[derive(Clone, Debug)]
 pub struct Parcel {
@@ -24,6 +26,10 @@ pub struct Parcel {
     pub head: Bytes,
     /// The rest of the body, shared by all that carry the same list.
     pub list: Bytes,
+    /// Which attempt it is since the subscriber last received something of the service.
+    pub attempt: u32,
+    /// Where it belongs, if the newest change that it tells of is traced.
+    pub trace: TraceContext,
 }
 
 /// What kind of failure it was.
@@ -37,6 +43,18 @@ pub enum Fault {
     Unreachable,
     /// No answer in time.
     TimedOut,
+}
+
+impl Fault {
+    /// In the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Overloaded => "overloaded",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed_out",
+        }
+    }
 }
 
 /// An attempt that failed.

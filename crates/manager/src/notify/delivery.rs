@@ -135,12 +135,14 @@ impl HttpCourier {
 
     fn request(&self, target: &Target, parcel: &Parcel) -> Result<Request<Payload>, Failure> {
         let office = Arc::clone(&self.office);
-        Request::post(&*target.path)
+        let mut request = Request::post(&*target.path)
             .header(header::HOST, &*target.authority)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("governance-manager/", env!("CARGO_PKG_VERSION")))
             .body(Payload { head: parcel.head.clone(), list: parcel.list.clone(), office })
-            .map_err(|why| failure(Fault::Unreachable, &format!("the notification_url: {why}")))
+            .map_err(|why| failure(Fault::Unreachable, &format!("the notification_url: {why}")))?;
+        parcel.trace.write(request.headers_mut());
+        Ok(request)
     }
 
     fn judge(&self, reply: &Reply) -> Result<(), Failure> {

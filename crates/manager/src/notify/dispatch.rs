@@ -18,11 +18,12 @@ use super::body;
 use super::courier::{Failure, Fault, Parcel};
 use super::limits::Limits;
 use super::list::Lists;
-use super::mailbox::{Mail, News, Turn};
+use super::mailbox::{Mail, News, Step, Turn};
 use super::reconcile::{self, Pace};
 use super::slots::{Share, Slots};
 use super::subscriber::{Flight, Next, Repeat, Subscriber};
 use crate::engine::{DeliveryFigures, DeliveryState, Snapshot};
+use crate::telemetry::traces::TraceContext;
 
 /// How long a pod that registered is told nothing: its answer is written by then. What changes
 /// meanwhile is sent afterwards, as one.
@@ -188,21 +189,22 @@ impl Dispatch {
         at: Timestamp,
     ) {
         let Some(newest) = news.steps.last().map(|step| step.kind) else { return };
-        let mut seen: BTreeMap<(bool, ProviderFilter), Option<NoticeKind>> = BTreeMap::new();
+        let mut seen: BTreeMap<(bool, ProviderFilter), Option<(NoticeKind, TraceContext)>> =
+            BTreeMap::new();
         for key in snapshot.registry.subscribers(service.as_str()) {
             let Some(subscriber) = self.subscribers.get_mut(key) else { continue };
             let Some(account) = subscriber.account_of(service.as_str()) else { continue };
             let Some(wish) = subscriber.subscription(account) else { continue };
             let sight = self.lists.sight(wish);
-            let kind = match sight {
-                (false, ProviderFilter::All) => Some(newest),
-                sight => *seen.entry(sight).or_insert_with(|| {
-                    let visible = news.steps.iter().rev().find(|step| self.lists.sees(wish, step));
-                    visible.map(|step| step.kind).or(news.is_partial.then_some(newest))
-                }),
+            let cue = match sight {
+                (false, ProviderFilter::All) => Some((newest, news.trace.clone())),
+                sight => {
+                    let is_seen = |step: &Step| self.lists.sees(wish, step);
+                    seen.entry(sight).or_insert_with(|| news.newest_seen(is_seen)).clone()
+                }
             };
-            if let Some(kind) = kind {
-                subscriber.owe(account, kind, at);
+            if let Some((kind, trace)) = cue {
+                subscriber.owe(account, kind, trace, at);
                 self.reschedule(key, now);
             }
         }
@@ -311,6 +313,8 @@ impl Dispatch {
                 service,
                 revision,
                 list: list.bytes,
+                attempt: subscriber.attempt(account),
+                trace: owed.trace.clone(),
             };
             subscriber.flight = Some(Flight { ticket, account, owed, hash: list.hash, revision });
             let share = if subscriber.is_suspect() { Share::Suspect } else { Share::Fresh };
@@ -345,7 +349,7 @@ impl Dispatch {
         }
         let Some(key) = self.slots.end(ticket) else { return };
         if let Some(subscriber) = self.subscribers.get_mut(&key)
-            && subscriber.flight.is_some_and(|flight| flight.ticket == ticket)
+            && subscriber.flight.as_ref().is_some_and(|flight| flight.ticket == ticket)
         {
             match result {
                 Some(Ok(())) => subscriber.received(at),

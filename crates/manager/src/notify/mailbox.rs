@@ -11,6 +11,7 @@ use governance_domain::{NoticeKind, Pod, PodKey, ServiceName};
 use tokio::sync::Notify;
 
 use crate::engine::{Event, Observer, Snapshot};
+use crate::telemetry::traces::TraceContext;
 
 /// Changes of one service that are kept between two looks, to tell which of them a filtered
 /// subscription sees. Beyond that the oldest are forgotten, and filtered subscribers get the kind
@@ -23,6 +24,8 @@ pub(super) struct Step {
     pub(super) kind: NoticeKind,
     pub(super) before: Option<Arc<Pod>>,
     pub(super) after: Option<Arc<Pod>>,
+    /// Where the change belongs, if it is traced.
+    pub(super) trace: TraceContext,
 }
 
 /// What happened to one service since the last look.
@@ -32,6 +35,28 @@ pub(super) struct News {
     pub(super) steps: Vec<Step>,
     /// Whether there were more before those.
     pub(super) is_partial: bool,
+    /// Where the newest change belongs that is traced, also of those that are forgotten.
+    pub(super) trace: TraceContext,
+}
+
+impl News {
+    /// The kind of the newest change that is seen, and where the newest of them belongs that is
+    /// traced; of the newest change of all if that is forgotten.
+    pub(super) fn newest_seen(
+        &self,
+        is_seen: impl Fn(&Step) -> bool,
+    ) -> Option<(NoticeKind, TraceContext)> {
+        let Some(seen) = self.steps.iter().rev().find(|step| is_seen(step)) else {
+            let newest = self.steps.last().filter(|_| self.is_partial)?;
+            return Some((newest.kind, self.trace.clone()));
+        };
+        if !self.trace.is_recorded() {
+            return Some((seen.kind, TraceContext::default()));
+        }
+        let traced = self.steps.iter().rev().find(|step| step.trace.is_recorded() && is_seen(step));
+        let trace = traced.map(|step| step.trace.clone()).unwrap_or_default();
+        Some((seen.kind, trace))
+    }
 }
 
 /// What became of the state as a whole.
@@ -75,7 +100,11 @@ impl Mail {
                 news.is_partial = true;
             }
             let (before, after) = (event.before.clone(), event.after.clone());
-            news.steps.push(Step { kind: notice.kind, before, after });
+            let trace = event.trace.clone();
+            if trace.is_recorded() {
+                news.trace = trace.clone();
+            }
+            news.steps.push(Step { kind: notice.kind, before, after, trace });
         }
     }
 }

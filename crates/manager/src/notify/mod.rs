@@ -22,6 +22,7 @@ mod reconcile;
 mod slots;
 mod subscriber;
 mod task;
+mod traced;
 
 #[cfg(test)]
 mod tests;

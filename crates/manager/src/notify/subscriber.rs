@@ -15,6 +15,10 @@ use tokio::time::Instant;
 use super::bucket::{Backoff, Bucket};
 use super::courier::{Failure, Fault};
 use crate::engine::DeliveryState;
+use crate::telemetry::traces::TraceContext;
+
+/// Failed attempts in a row after which a notification is not traced any more: a trace ends.
+const TRACED_ATTEMPTS_MAX: u32 = 8;
 
 /// Why a notification is sent; the `event_type` on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,12 +41,15 @@ impl Cause {
 }
 
 /// What is to be sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Owed {
     pub(super) cause: Cause,
     /// Sent even if the subscriber holds the same list already; for one that is unhealthy, also
     /// that its turn of the reconciliation has come.
     pub(super) is_due: bool,
+    /// Where the newest change belongs that it tells of and that is traced. One for each that is
+    /// owed, however many changes it stands for.
+    pub(super) trace: TraceContext,
 }
 
 /// One subscription of a subscriber.
@@ -64,7 +71,7 @@ struct Account {
 }
 
 /// What is under way to a subscriber.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Flight {
     pub(super) ticket: u64,
     pub(super) account: usize,
@@ -180,21 +187,40 @@ impl Subscriber {
     }
 
     /// The service changed, in a way that this subscriber sees.
-    pub(super) fn owe(&mut self, account: usize, kind: NoticeKind, at: Timestamp) {
+    pub(super) fn owe(
+        &mut self,
+        account: usize,
+        kind: NoticeKind,
+        trace: TraceContext,
+        at: Timestamp,
+    ) {
         let Some(entry) = self.accounts.get_mut(account) else { return };
         entry.behind_since.get_or_insert(at);
-        let is_due = entry.owed.is_some_and(|owed| owed.is_due);
-        let earlier = entry.owed.replace(Owed { cause: Cause::Change(kind), is_due });
-        if earlier.is_none() {
-            self.queue.push_back(account);
+        let cause = Cause::Change(kind);
+        match &mut entry.owed {
+            Some(owed) => {
+                owed.cause = cause;
+                if trace.is_recorded() {
+                    owed.trace = trace;
+                }
+            }
+            None => {
+                entry.owed = Some(Owed { cause, is_due: false, trace });
+                self.queue.push_back(account);
+            }
         }
+    }
+
+    /// Which attempt the next one is since the subscriber last received something of the service.
+    pub(super) fn attempt(&self, account: usize) -> u32 {
+        self.accounts.get(account).map_or(0, |account| account.attempts).saturating_add(1)
     }
 
     /// Forgets all that waits and is no news: the manager ends.
     pub(super) fn keep_news_only(&mut self) {
         self.reconcile = None;
         for account in &mut self.accounts {
-            account.owed = account.owed.filter(|owed| owed.cause != Cause::Reconcile);
+            account.owed = account.owed.take().filter(|owed| owed.cause != Cause::Reconcile);
         }
         let accounts = &self.accounts;
         self.queue.retain(|index| accounts.get(*index).is_some_and(|a| a.owed.is_some()));
@@ -218,7 +244,7 @@ impl Subscriber {
 
     /// The state is sent again, unless that is on its way; returns how many services.
     pub(super) fn repeat(&mut self, what: Repeat, at: Timestamp) -> usize {
-        let in_flight = self.flight.map(|flight| flight.account);
+        let in_flight = self.flight.as_ref().map(|flight| flight.account);
         let mut count = 0;
         for (index, account) in self.accounts.iter_mut().enumerate() {
             let is_told = account.delivered.is_some();
@@ -232,7 +258,8 @@ impl Subscriber {
             match &mut account.owed {
                 Some(owed) => owed.is_due = true,
                 None => {
-                    account.owed = Some(Owed { cause: Cause::Reconcile, is_due: true });
+                    let trace = TraceContext::default();
+                    account.owed = Some(Owed { cause: Cause::Reconcile, is_due: true, trace });
                     self.queue.push_back(index);
                 }
             }
@@ -246,7 +273,7 @@ impl Subscriber {
         let mut earliest: Option<Instant> = None;
         for &index in &self.queue {
             let Some(account) = self.accounts.get(index) else { continue };
-            if self.is_ill() && !account.owed.is_some_and(|owed| owed.is_due) {
+            if self.is_ill() && !account.owed.as_ref().is_some_and(|owed| owed.is_due) {
                 continue;
             }
             let paced = account.bucket.next(now, interval);
@@ -261,7 +288,7 @@ impl Subscriber {
     /// Whether the account still needs a list; settles it if the subscriber holds that list.
     pub(super) fn needs(&mut self, account: usize, hash: u64) -> bool {
         let Some(entry) = self.accounts.get_mut(account) else { return false };
-        let is_needed = match entry.owed {
+        let is_needed = match &entry.owed {
             Some(owed) => owed.is_due || entry.seen != Some(hash),
             None => false,
         };
@@ -296,7 +323,7 @@ impl Subscriber {
         account.delivered = Some(flight.revision);
         account.delivered_at = Some(at);
         // What is owed again may turn out to be nothing new; until then nobody knows better.
-        account.behind_since = account.owed.and(Some(at));
+        account.behind_since = account.owed.is_some().then_some(at);
         account.failing_since = None;
         account.last_error = None;
         account.attempts = 0;
@@ -325,10 +352,19 @@ impl Subscriber {
                 self.pause.fail(now, failure.retry_after, random);
             }
         }
+        let mut owed = flight.owed;
+        if account.attempts >= TRACED_ATTEMPTS_MAX {
+            owed.trace = TraceContext::default();
+        }
         match &mut account.owed {
-            Some(newer) => newer.is_due |= flight.owed.is_due,
+            Some(newer) => {
+                newer.is_due |= owed.is_due;
+                if !newer.trace.is_recorded() {
+                    newer.trace = owed.trace;
+                }
+            }
             None => {
-                account.owed = Some(flight.owed);
+                account.owed = Some(owed);
                 // Nothing that hangs or is refused keeps the other services waiting behind it.
                 match failure.fault {
                     Fault::Unreachable | Fault::Overloaded => self.queue.push_front(flight.account),

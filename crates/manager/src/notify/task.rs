@@ -17,6 +17,7 @@ use super::Office;
 use super::courier::{Courier, Failure, Parcel};
 use super::dispatch::Dispatch;
 use super::mailbox::Mailbox;
+use super::traced::Step;
 use crate::clock::Clock;
 use crate::engine::{DeliveryFigures, DeliveryReader, DeliveryState};
 
@@ -170,13 +171,15 @@ impl NotifyTask {
         self.resume = Some(now);
     }
 
-    fn begin(&mut self, ticket: u64, parcel: Parcel) {
+    fn begin(&mut self, ticket: u64, mut parcel: Parcel) {
         let (subscriber, service) = (parcel.subscriber.clone(), parcel.service.clone());
         let revision = parcel.revision.as_u64();
         let begun = Instant::now();
+        let mut step = Step::begin(&mut parcel);
         let attempt = Arc::clone(&self.courier).carry(parcel);
         let handle = self.attempts.spawn(async move {
             let result = attempt.await;
+            step.end(result.as_ref().err());
             log(&subscriber, service.as_str(), revision, begun, result.as_ref().err());
             result
         });

@@ -5,3 +5,4 @@ pub mod exposition;
 pub mod histogram;
 pub mod logging;
 pub mod process;
+pub mod traces;

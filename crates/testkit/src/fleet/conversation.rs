@@ -85,7 +85,7 @@ pub(super) async fn converse(mut line: impl Line, number: usize, state: &State) 
     let mut buffer = Vec::new();
     while let Some(request) = read(&mut line, &mut buffer).await? {
         let goes_on = if request.head.starts_with("POST ") {
-            take(&mut line, number, state, &request.body).await?
+            take(&mut line, number, state, &request).await?
         } else {
             state.checks.fetch_add(1, Ordering::SeqCst);
             let health = decided(state).await;
@@ -102,12 +102,18 @@ async fn take(
     line: &mut impl Line,
     connection: usize,
     state: &State,
-    body: &[u8],
+    request: &Request,
 ) -> io::Result<bool> {
-    let body: Value = serde_json::from_slice(body)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()));
-    let told =
-        Told { to: state.name.clone(), at: Instant::now(), received: None, connection, body };
+    let body: Value = serde_json::from_slice(&request.body)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&request.body).into_owned()));
+    let told = Told {
+        to: state.name.clone(),
+        at: Instant::now(),
+        received: None,
+        connection,
+        traceparent: field(&request.head, "traceparent").map(str::to_owned),
+        body,
+    };
     let index = {
         let mut book = lock(&state.book);
         book.push(told);
@@ -216,7 +222,12 @@ async fn read(line: &mut impl Line, buffer: &mut Vec<u8>) -> io::Result<Option<R
 }
 
 fn length(head: &str) -> usize {
-    let fields = head.lines().filter_map(|field| field.split_once(':'));
-    let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    lengths.next().and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0)
+    field(head, "content-length").and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+/// The first field of that name.
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut fields = head.lines().filter_map(|field| field.split_once(':'));
+    let (_, value) = fields.find(|(other, _)| other.eq_ignore_ascii_case(name))?;
+    Some(value.trim())
 }

@@ -158,3 +158,41 @@ fn database_settings_that_another_store_ignores_are_warned_of() {
     let config = config(&[], &[("STORAGE", "sqlite"), ("DB_HOST", "db")]);
     assert!(config.warnings[0].starts_with("DB_* settings are given but not used"));
 }
+
+#[cfg(not(feature = "traces"))]
+#[test]
+fn settings_of_traces_have_no_effect_in_a_program_without_them_and_say_so() {
+    let url = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317");
+    let alien = ("OTEL_TRACES_SAMPLER", "jaeger_remote");
+    let secret = ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=hunter2");
+    let found = config(&[], &[url, alien, secret]);
+    assert_eq!(found.traces, None);
+    let [warning] = &found.warnings[..] else { panic!("{:?}", found.warnings) };
+    for part in ["OTEL_EXPORTER_OTLP_ENDPOINT (environment)", "no effect", "--features traces"] {
+        assert!(warning.contains(part), "{part} in {warning}");
+    }
+    let text = printed(&["--check-config"], &[url, alien, secret]);
+    assert!(text.contains("OTEL_TRACES_SAMPLER: jaeger_remote"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    // Platforms set the others for every program: they alone are no reason to warn.
+    assert!(config(&[], &[alien, secret]).warnings.is_empty());
+}
+
+#[cfg(feature = "traces")]
+#[test]
+fn traces_go_where_the_standard_names_say() {
+    let url = |env: &[(&str, &str)]| config(&[], env).traces.map(|traces| traces.url);
+    let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318/");
+    let whole = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces.example.com/in?a=1");
+    assert_eq!(url(&[]), None);
+    assert_eq!(url(&[base]).as_deref(), Some("http://localhost:4318/v1/traces"));
+    assert_eq!(url(&[base, whole]).as_deref(), Some(whole.1));
+    assert_eq!(url(&[base, ("OTEL_SDK_DISABLED", "TRUE")]), None);
+    let long = format!("http://localhost/{}", "x".repeat(490));
+    assert!(faults(&[(base.0, &long)]).contains("/v1/traces"));
+    let found = config(&["--otel-traces-sampler=traceidratio"], &[base]).traces.unwrap();
+    assert_eq!(
+        (found.sampler, found.service_name.as_str()),
+        (Sampler::Ratio, "governance-manager")
+    );
+}

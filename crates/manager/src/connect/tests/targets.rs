@@ -33,7 +33,11 @@ fn dialer(deny: &[&str], allow: &[&str], names: &[(&'static str, &[&str])]) -> D
     let targets = Targets { deny: networks(deny), allow: networks(allow), ca_file: None };
     let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     let names = names.iter().map(|(name, texts)| (*name, Ok(addresses(texts)))).collect();
-    Dialer::new(Policy::new(&targets), Arc::new(Names(names)), Trust::load(None).unwrap())
+    Dialer::new(
+        Policy::new(&targets),
+        Arc::new(Names(names)),
+        Trust::load("TARGET_CA_FILE", None).unwrap(),
+    )
 }
 
 async fn dial(dialer: &Dialer, url: &str) -> Result<Stream, Fault> {
@@ -124,7 +128,11 @@ async fn a_name_that_nobody_knows_is_no_fault_of_ours_and_a_silent_name_server_i
     let silent = ("silent.test", Err(NameFault::Unavailable("no name server answered".to_owned())));
     let names = Names(HashMap::from([silent]));
     let targets = Targets { deny: vec![], allow: vec![], ca_file: None };
-    let dialer = Dialer::new(Policy::new(&targets), Arc::new(names), Trust::load(None).unwrap());
+    let dialer = Dialer::new(
+        Policy::new(&targets),
+        Arc::new(names),
+        Trust::load("TARGET_CA_FILE", None).unwrap(),
+    );
     let unknown = dial(&dialer, "http://eir.local/").await.unwrap_err();
     assert_eq!(unknown.to_string(), "name eir.local does not resolve");
     assert!(!unknown.is_ours());

@@ -31,6 +31,7 @@ use super::{
     Snapshot, SubmitError, Unregistered, Writes,
 };
 use crate::clock::Clock;
+use crate::telemetry::traces::TraceContext;
 
 /// How long a command may take, as in the real server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
@@ -125,7 +126,8 @@ impl Rig {
     fn observe(&self, name: &str, registration_id: RegistrationId, status: Status) {
         let verdict = Verdict { status, at: Timestamp::from_micros(77) };
         let reason = "the test says so".to_owned();
-        let observation = Observation { key: key(name), registration_id, verdict, reason };
+        let (key, trace) = (key(name), TraceContext::default());
+        let observation = Observation { key, registration_id, verdict, reason, trace };
         assert!(self.handle.observe(observation), "there is room");
     }
 

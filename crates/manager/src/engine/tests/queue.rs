@@ -142,12 +142,12 @@ async fn a_pod_that_recovered_is_not_evicted() {
     let evict = Evict { key: key("a"), registration_id: id };
     rig.observe("a", id, Status::Healthy);
     settle().await;
-    assert!(rig.handle.evict(evict.clone()));
+    assert!(rig.handle.evict(evict.clone(), TraceContext::default()));
     rig.register("b", 1).await.unwrap();
     assert_eq!(rig.shown("a"), Some(1));
     rig.observe("a", id, Status::Unhealthy);
     settle().await;
-    assert!(rig.handle.evict(evict));
+    assert!(rig.handle.evict(evict, TraceContext::default()));
     rig.until("it is removed", || rig.shown("a").is_none()).await;
     assert_eq!(rig.stored("a"), None);
     rig.stop_and_compare().await;

@@ -8,6 +8,7 @@ use governance_testkit::faulty_store::{Fault, Step};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::telemetry::traces::TraceContext;
 
 const SEEDS: u64 = 150;
 const CLIENTS: usize = 8;
@@ -222,6 +223,7 @@ fn check(handle: &EngineHandle, name: &str, random: &mut Rng) {
         registration_id: pod.registration_id,
         verdict: Verdict { status, at },
         reason: String::new(),
+        trace: TraceContext::default(),
     };
     // A lane without room drops it; so would the prober.
     handle.observe(observation);

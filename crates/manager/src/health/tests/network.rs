@@ -39,7 +39,7 @@ pub(super) async fn ask_with(dialer: Arc<Dialer>, url: &str, limit: Duration) ->
 }
 
 async fn ask(url: &str, limit: Duration) -> (bool, String) {
-    ask_with(dialer(Trust::load(None).unwrap()), url, limit).await
+    ask_with(dialer(Trust::load("TARGET_CA_FILE", None).unwrap()), url, limit).await
 }
 
 /// A server that treats each connection as `script` says.

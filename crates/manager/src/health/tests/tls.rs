@@ -55,7 +55,7 @@ fn ca_file(ca: &TestCa) -> NamedTempFile {
 
 async fn ask(host: &str, address: SocketAddr, trusted: Option<&TestCa>) -> (bool, String) {
     let file = trusted.map(ca_file);
-    let trust = Trust::load(file.as_ref().map(NamedTempFile::path)).unwrap();
+    let trust = Trust::load("TARGET_CA_FILE", file.as_ref().map(NamedTempFile::path)).unwrap();
     ask_with(dialer(trust), &format!("https://{host}:{}/", address.port()), LONG).await
 }
 
@@ -114,9 +114,10 @@ async fn a_pod_that_speaks_no_tls_is_a_failed_attempt() {
 #[test]
 fn a_ca_file_that_holds_none_or_is_not_there_stops_the_start_with_its_name() {
     let empty = NamedTempFile::new().unwrap();
-    let fault = Trust::load(Some(empty.path())).map(drop).unwrap_err().to_string();
+    let fault =
+        Trust::load("TARGET_CA_FILE", Some(empty.path())).map(drop).unwrap_err().to_string();
     assert!(fault.contains("TARGET_CA_FILE") && fault.contains("no certificate"), "{fault}");
     let missing = std::path::Path::new("/nowhere/ca.pem");
-    let fault = Trust::load(Some(missing)).map(drop).unwrap_err().to_string();
+    let fault = Trust::load("TARGET_CA_FILE", Some(missing)).map(drop).unwrap_err().to_string();
     assert!(fault.contains("/nowhere/ca.pem") && fault.contains("No such file"), "{fault}");
 }

@@ -19,6 +19,7 @@ use crate::config::{self, Targets};
 use crate::connect::{Dialer, Policy, SystemResolver, Trust};
 use crate::engine::{DeliveryReader, Engine, EngineHandle, EngineSettings, Observation, Origin};
 use crate::notify::Notify;
+use crate::telemetry::traces::TraceContext;
 
 /// A manager without its HTTP side and its checks.
 struct Manager {
@@ -41,7 +42,7 @@ impl Manager {
         let kept: Arc<dyn governance_store::Store> = Arc::<MemoryStore>::clone(&store);
         let (mut engine, handle) = Engine::new(kept, engine_settings, Arc::new(SystemClock));
         let targets = Targets { deny: Vec::new(), allow: Vec::new(), ca_file: None };
-        let trust = Trust::load(None).unwrap();
+        let trust = Trust::load("TARGET_CA_FILE", None).unwrap();
         let dialer = Dialer::new(Policy::new(&targets), Arc::new(SystemResolver::new()), trust);
         let (observer, task) =
             Notify::new(settings, handle.clone(), Arc::new(SystemClock), Arc::new(dialer));
@@ -82,7 +83,8 @@ impl Manager {
         let registration_id = snapshot.registry.pod_by(&key).unwrap().registration_id;
         let verdict = Verdict { status, at: Timestamp::from_micros(1) };
         let reason = "for the test".to_owned();
-        assert!(self.engine.observe(Observation { key, registration_id, verdict, reason }));
+        let trace = TraceContext::default();
+        assert!(self.engine.observe(Observation { key, registration_id, verdict, reason, trace }));
     }
 
     async fn stop(mut self) {

@@ -5,5 +5,7 @@ mod convergence;
 mod end_to_end;
 mod faults;
 mod receiver;
+#[cfg(feature = "traces")]
+mod traces;
 mod wire;
 mod world;

@@ -17,6 +17,7 @@ use crate::connect::{Dialer, Policy, SystemResolver, Trust};
 use crate::notify::Office;
 use crate::notify::courier::{Courier, Failure, Fault, Parcel};
 use crate::notify::delivery::{Attempts, Connector, HttpCourier, Stream};
+use crate::telemetry::traces::TraceContext;
 
 /// Opens what it is asked to.
 struct Plain;
@@ -59,6 +60,8 @@ fn parcel(url: &str, number: u64) -> Parcel {
         revision: Revision::from_u64(number),
         head: head.into(),
         list: Bytes::from_static(b"[]}"),
+        attempt: 1,
+        trace: TraceContext::default(),
     }
 }
 
@@ -255,7 +258,7 @@ async fn addresses_that_policy_denies_are_not_connected_to() {
     let receiver = Receiver::open().await;
     let deny = vec!["127.0.0.0/8".parse().unwrap()];
     let targets = Targets { deny, allow: Vec::new(), ca_file: None };
-    let trust = Trust::load(None).unwrap();
+    let trust = Trust::load("TARGET_CA_FILE", None).unwrap();
     let dialer = Dialer::new(Policy::new(&targets), Arc::new(SystemResolver::new()), trust);
     let courier = Arc::new(HttpCourier::new(
         Arc::new(dialer),

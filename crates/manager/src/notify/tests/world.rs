@@ -12,6 +12,7 @@ use governance_domain::{
     Change, Content, Pod, PodKey, PodName, Protocol, Provider, ProviderFilter, RegistrationId,
     Registry, Revision, ServiceName, Status, Subscription, Timestamp, Verdict,
 };
+use http::HeaderMap;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ use crate::notify::courier::{Courier, Failure, Fault, Parcel};
 use crate::notify::limits::Limits;
 use crate::notify::mailbox::Mailbox;
 use crate::notify::{Office, assemble};
+use crate::telemetry::traces::TraceContext;
 
 /// What the peer does with an attempt.
 #[derive(Clone, Debug)]
@@ -52,6 +54,9 @@ pub(super) struct Seen {
     pub(super) end: Option<(Duration, bool)>,
     /// The very bytes of the list.
     pub(super) list: Bytes,
+    /// The header that says where it belongs.
+    #[cfg_attr(not(feature = "traces"), expect(dead_code, reason = "there is none without"))]
+    pub(super) traceparent: Option<String>,
 }
 
 impl Seen {
@@ -91,7 +96,11 @@ impl Peer {
             let mut seen = self.seen.lock().unwrap();
             let url = parcel.content.notification_url.to_string();
             let (at, list) = (self.begun.elapsed(), parcel.list);
-            seen.push(Seen { at, to, url, body, end: None, list });
+            let mut headers = HeaderMap::new();
+            parcel.trace.write(&mut headers);
+            let traceparent = headers.get("traceparent");
+            let traceparent = traceparent.map(|value| value.to_str().unwrap().to_owned());
+            seen.push(Seen { at, to, url, body, end: None, list, traceparent });
             seen.len() - 1
         };
         let (pause, result) = match reaction {
@@ -160,6 +169,8 @@ pub(super) struct World {
     observer: Arc<Mailbox>,
     pub(super) peer: Arc<Peer>,
     pub(super) desk: Arc<Desk>,
+    /// Where the changes that follow belong.
+    pub(super) trace: TraceContext,
     reader: Arc<dyn DeliveryReader>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
@@ -232,6 +243,7 @@ impl World {
             observer,
             peer,
             desk,
+            trace: TraceContext::default(),
             reader,
             shutdown,
             tasks,
@@ -270,6 +282,7 @@ impl World {
             after: applied.after,
             notice: applied.notice,
             reason: "".into(),
+            trace: self.trace.clone(),
         }
     }
 
@@ -325,7 +338,8 @@ impl World {
         let (before, after) = (applied.before, applied.after);
         if before.is_some() {
             let (revision, notice) = (applied.revision, applied.notice);
-            self.publish(&[Event { revision, key, before, after, notice, reason: "".into() }]);
+            let (reason, trace) = ("".into(), TraceContext::default());
+            self.publish(&[Event { revision, key, before, after, notice, reason, trace }]);
         }
     }
 

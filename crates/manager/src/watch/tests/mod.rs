@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Stream, Watch};
 use crate::clock::SystemClock;
 use crate::engine::{Engine, EngineHandle, EngineSettings, Observation, Origin, Phase};
+use crate::telemetry::traces::TraceContext;
 
 /// A manager's engine and its watch.
 struct World {
@@ -93,7 +94,8 @@ impl World {
         let registration_id = self.engine.snapshot().registry.pod_by(&key).unwrap().registration_id;
         let verdict = Verdict { status, at: governance_domain::Timestamp::from_micros(1) };
         let reason = reason.to_owned();
-        assert!(self.engine.observe(Observation { key, registration_id, verdict, reason }));
+        let trace = TraceContext::default();
+        assert!(self.engine.observe(Observation { key, registration_id, verdict, reason, trace }));
     }
 }
 
