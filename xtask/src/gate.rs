@@ -67,6 +67,12 @@ const STEPS: &[Step] = &[
         about: "cargo clippy --workspace --all-targets, warnings are errors",
         run: suite::clippy,
     },
+    // Before the tests, whose programs must be the ones without traces.
+    Step {
+        name: "traces",
+        about: "clippy and tests of the manager with its optional traces",
+        run: suite::traces,
+    },
     Step {
         name: "test",
         about: "build the binaries, doctests, then every test",

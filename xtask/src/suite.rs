@@ -9,6 +9,9 @@ use anyhow::{Context, Result};
 use crate::gate::Verdict;
 use crate::process;
 
+/// The feature that brings traces into the manager.
+const TRACES: &str = "governance-manager/traces";
+
 /// Every file is formatted as `rustfmt.toml` says.
 pub(crate) fn fmt(root: &Path) -> Result<Verdict> {
     process::run(&mut process::cargo(root, &["fmt", "--all", "--check"]))
@@ -33,6 +36,31 @@ pub(crate) fn deny(root: &Path) -> Result<Verdict> {
     }
     process::run(&mut process::cargo(root, ARGUMENTS))?;
     Ok(Verdict::Passed("bans, licences, sources".to_owned()))
+}
+
+/// The optional traces of the manager: lints and tests with the feature that brings them in.
+///
+/// Everything else of the workspace is selected, too, so that what the manager depends on has the
+/// features that it has in the other steps, and is compiled once.
+pub(crate) fn traces(root: &Path) -> Result<Verdict> {
+    let with = |words: &[&str]| -> Result<()> {
+        let mut arguments = words.to_vec();
+        let at = arguments.iter().position(|word| *word == "--").unwrap_or(arguments.len());
+        arguments.splice(at..at, ["--workspace", "--features", TRACES, "--locked"]);
+        process::run(&mut process::cargo(root, &arguments))
+    };
+    with(&["clippy", "--all-targets", "--", "-D", "warnings"])?;
+    let runner = if process::which("cargo-nextest").is_some() {
+        let wanted = "package(governance-manager) & (binary(traces) | test(traces))";
+        with(&["nextest", "run", "--lib", "--test", "traces", "-E", wanted])
+            .context("a test failed")?;
+        "cargo-nextest"
+    } else {
+        with(&["test", "--test", "traces"]).context("a test failed")?;
+        with(&["test", "--lib", "--", "traces"]).context("a test failed")?;
+        "cargo test"
+    };
+    Ok(Verdict::Passed(format!("no warnings, and all tests of traces passed under {runner}")))
 }
 
 /// Builds the binaries that end-to-end tests start, then runs doctests and tests.
