@@ -262,6 +262,30 @@ fn a_change_of_health_is_a_trace_of_its_own() {
 }
 
 #[test]
+fn the_removal_of_a_dead_pod_is_a_trace_from_its_last_check_to_who_is_told() {
+    let collector = Collector::start();
+    let manager = manager(&collector).set("HEALTH_CHECK_FAILURE_LIMIT", "2").start();
+    let (fleet, [_gw, eir]) = fleet_of_two(&manager);
+    register(&mut manager.client(), &registration("eir", &eir, 80, &[]));
+    await_told(&fleet, "gw", "eir", Some(80));
+    eir.set_health(Health::Answer(503));
+    let told = await_told(&fleet, "gw", "eir", None).traceparent.unwrap();
+    let notify = collector.await_span("notify", |span| span.traceparent() == told);
+    let all = || collector.trace(&notify.trace());
+    assert!(until(PATIENCE, || all().len() == 5), "{:#?}", all());
+    let all = all();
+    let check = named(&all, "health check");
+    assert_eq!(
+        (check.parent(), check.says("governance.result")),
+        (String::new(), "removal_due".into())
+    );
+    for name in ["queue", "commit", "publish"] {
+        assert_eq!(named(&all, name).parent(), check.id(), "{name}");
+    }
+    assert_eq!(notify.parent(), named(&all, "publish").id());
+}
+
+#[test]
 fn what_piles_up_belongs_to_the_newest_change_that_is_traced() {
     let collector = Collector::start();
     let manager = manager(&collector).set("NOTIFICATION_TIMEOUT", "3s").start();
