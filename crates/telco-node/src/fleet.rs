@@ -14,6 +14,7 @@ use telco_codec::peer::Capabilities;
 use tokio::net::{TcpListener, lookup_host};
 use tokio_util::sync::CancellationToken;
 
+use crate::credentials::Credentials;
 use crate::diameter::{Node, Target, Trunk, state_id};
 use crate::settings::Settings;
 
@@ -37,6 +38,8 @@ pub struct Place {
     pub advertised: String,
     /// Where managers are.
     pub managers: Vec<String>,
+    /// Who we are to them.
+    pub credentials: Credentials,
     /// How often the manager is asked whether it knows us.
     pub heartbeat: Duration,
     /// How long requests are taken after unregistering.
@@ -67,6 +70,7 @@ impl Place {
             connections_max: settings.number("HTTP_CONNECTIONS_MAX", 1_000, 1..=100_000),
             advertised,
             managers: managers.map(str::to_owned).collect(),
+            credentials: Credentials::read(settings),
             heartbeat: settings.duration(
                 "HEARTBEAT_INTERVAL",
                 30 * second,
@@ -107,6 +111,7 @@ impl Place {
             .notification_url(format!("http://{host}:{http_port}/notify"))
             .heartbeat(self.heartbeat)
             .health(health);
+        builder = self.credentials.show(builder);
         if let Some(file) = &self.view_file {
             builder = builder.keep_view_in(file);
         }

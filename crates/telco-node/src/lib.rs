@@ -6,6 +6,7 @@
 //! Deliberately not here: what a service does with a request, and what `crates/client` knows of
 //! governance.
 
+mod credentials;
 pub mod diameter;
 mod duty;
 pub mod fleet;
@@ -15,5 +16,6 @@ pub mod process;
 mod settings;
 pub mod stop;
 
+pub use credentials::Credentials;
 pub use duty::Duty;
 pub use settings::{EXIT_USAGE, Settings, SettingsFault};

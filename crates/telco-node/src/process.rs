@@ -93,6 +93,9 @@ every service:
   HTTP_HOST (0.0.0.0), HTTP_PORT (8080)   where HTTP is served, /health and /notify among it
   HTTP_CONNECTIONS_MAX (1000)     connections at once
   GOVERNANCE_MANAGER_URL (http://localhost:8080)   managers, separated by commas
+  GOVERNANCE_TOKEN_FILE, GOVERNANCE_TOKEN   who we are, to managers that ask for a token
+  GOVERNANCE_CA_FILE (the system's CAs)     who signs the certificates of managers at https URLs
+  GOVERNANCE_CERT_FILE, GOVERNANCE_KEY_FILE our own certificate, to managers that ask for one
   POD_NAME (the host's name)      this pod; POD_IP (HTTP_HOST if it is one address) where it is reached
   HEARTBEAT_INTERVAL (30s)        how often the manager is asked whether it knows us
   DRAIN (1s)                      how long requests are taken after unregistering
