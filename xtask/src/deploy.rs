@@ -61,7 +61,8 @@ fn every_setting_in_the_deployment_files_is_one_of_ours() {
     let mut files = Vec::new();
     texts(&root().join("deploy"), &mut files);
     let mut count = 0;
-    for (path, text) in files {
+    // Scripts have variables of their own; their tests start them.
+    for (path, text) in files.into_iter().filter(|(_, text)| !text.starts_with("#!")) {
         for name in settings(&text) {
             count += 1;
             assert!(known(&name), "{}: nothing reads {name}", path.display());

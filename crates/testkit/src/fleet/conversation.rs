@@ -86,6 +86,8 @@ pub(super) async fn converse(mut line: impl Line, number: usize, state: &State) 
     while let Some(request) = read(&mut line, &mut buffer).await? {
         let goes_on = if request.head.starts_with("POST ") {
             take(&mut line, number, state, &request).await?
+        } else if request.head.starts_with("GET /who ") {
+            tell_name(&mut line, &state.name).await?
         } else {
             state.checks.fetch_add(1, Ordering::SeqCst);
             let health = decided(state).await;
@@ -139,6 +141,14 @@ async fn take(
         told.received = Some(Instant::now());
     }
     let text = format!("HTTP/1.1 {status} x\r\n{field}content-length: 0\r\n\r\n");
+    line.write_all(text.as_bytes()).await?;
+    line.flush().await?;
+    Ok(true)
+}
+
+/// What a pod is there for, beside being checked: it says who answered.
+async fn tell_name(line: &mut impl Line, name: &str) -> io::Result<bool> {
+    let text = format!("HTTP/1.1 200 x\r\ncontent-length: {}\r\n\r\n{name}", name.len());
     line.write_all(text.as_bytes()).await?;
     line.flush().await?;
     Ok(true)
