@@ -1,8 +1,9 @@
 //! The command line as a value.
 //!
-//! Parsed by hand: five commands and two options do not pay for a parser crate that
+//! Parsed by hand: six commands and two options do not pay for a parser crate that
 //! would have to be compiled before the first check. No I/O here.
 
+use crate::fuzz::{Run, World};
 use crate::gate::{self, OnFailure};
 
 /// What was asked for.
@@ -18,6 +19,10 @@ pub(crate) enum Task {
     Docs,
     /// Show the composition at work.
     Demo,
+    /// schemathesis with these seeds; an empty list means what the gate does.
+    Fuzz { seeds: Vec<u64> },
+    /// One run of it, in a network of its own: for `fuzz` alone, and not in the usage text.
+    FuzzInside(Run),
 }
 
 /// Reads the arguments after the program's name; the error is a sentence for the user.
@@ -33,8 +38,26 @@ pub(crate) fn parse(given: &[String]) -> Result<Task, String> {
         "docs" => Err("`docs` takes no arguments".to_owned()),
         "demo" if rest.is_empty() => Ok(Task::Demo),
         "demo" => Err("`demo` takes no arguments".to_owned()),
+        "fuzz" => rest
+            .iter()
+            .map(|word| number(word))
+            .collect::<Result<_, _>>()
+            .map(|seeds| Task::Fuzz { seeds }),
+        "fuzz-inside" => parse_run(rest).map(Task::FuzzInside),
         other => Err(format!("unknown command `{other}`")),
     }
+}
+
+fn number<T: std::str::FromStr>(word: &str) -> Result<T, String> {
+    word.parse().map_err(|_| format!("`{word}` is no number that fits"))
+}
+
+fn parse_run(rest: &[String]) -> Result<Run, String> {
+    let [world, seed, cases] = rest else {
+        return Err("`fuzz-inside` is for `fuzz`".to_owned());
+    };
+    let world = World::parse(world).ok_or_else(|| format!("there is no world `{world}`"))?;
+    Ok(Run { world, seed: number(seed)?, cases: number(cases)? })
 }
 
 fn parse_test(rest: &[String]) -> Result<Task, String> {
@@ -99,8 +122,25 @@ mod tests {
     }
 
     #[test]
+    fn a_run_of_fuzz_is_told_whole() {
+        let run = Run { world: World::Guarded, seed: 7, cases: 30 };
+        assert_eq!(parsed("fuzz-inside guarded 7 30"), Ok(Task::FuzzInside(run)));
+        assert_eq!(parsed("fuzz 7 8"), Ok(Task::Fuzz { seeds: vec![7, 8] }));
+    }
+
+    #[test]
     fn anything_unknown_is_refused() {
-        for line in ["", "chek", "check --fast", "docs now", "demo 2", "test --release"] {
+        for line in [
+            "",
+            "chek",
+            "check --fast",
+            "docs now",
+            "demo 2",
+            "test --release",
+            "fuzz x",
+            "fuzz -1",
+            "fuzz-inside open 1",
+        ] {
             assert!(parsed(line).is_err(), "{line:?} was accepted");
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::{docs, edges, suite, tools, words};
+use crate::{docs, edges, fuzz, suite, tools, words};
 
 /// How a step that found no fault ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,6 +72,11 @@ const STEPS: &[Step] = &[
         name: "traces",
         about: "clippy and tests of the manager with its optional traces",
         run: suite::traces,
+    },
+    Step {
+        name: "fuzz",
+        about: "schemathesis against the manager and its OpenAPI document",
+        run: fuzz::check,
     },
     Step {
         name: "test",
@@ -161,6 +166,7 @@ pub(crate) fn help() -> String {
          cargo xtask test [FILTER...]                            tools, build, tests\n\
          cargo xtask docs                                        write generated documents anew\n\
          cargo xtask demo                                        the services at work, killed and hung\n\
+         cargo xtask fuzz [SEED...]                              schemathesis, longer, with these seeds\n\
          cargo xtask help                                        this text\n\nsteps of the gate:\n",
     );
     for step in STEPS {

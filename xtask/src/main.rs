@@ -10,9 +10,11 @@ mod demo;
 mod deploy;
 mod docs;
 mod edges;
+mod fuzz;
 mod gate;
 mod operations;
 mod process;
+mod python;
 mod suite;
 mod tools;
 mod words;
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
         Task::Test { filters } => tools::provide(&root).and_then(|_| suite::run(&root, &filters)),
         Task::Docs => docs::regenerate(&root),
         Task::Demo => demo::run(&root),
+        Task::Fuzz { seeds } => tools::provide(&root).and_then(|_| fuzz::run(&root, &seeds)),
+        Task::FuzzInside(run) => fuzz::inside(&root, &run),
     };
     match outcome {
         Ok(_) => ExitCode::SUCCESS,

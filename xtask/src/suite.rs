@@ -63,15 +63,20 @@ pub(crate) fn traces(root: &Path) -> Result<Verdict> {
     Ok(Verdict::Passed(format!("no warnings, and all tests of traces passed under {runner}")))
 }
 
+/// Builds every program and every test.
+pub(crate) fn build(root: &Path) -> Result<()> {
+    // The same selection as the test run, so that nothing is compiled twice.
+    const BUILD: &[&str] = &["build", "--workspace", "--bins", "--tests", "--locked"];
+    process::run(&mut process::cargo(root, BUILD))
+}
+
 /// Builds the binaries that end-to-end tests start, then runs doctests and tests.
 ///
 /// With `filters` only tests whose names contain one of them run, and no doctests. A filter
 /// that matches nothing is a failure under nextest: it would prove nothing.
 pub(crate) fn run(root: &Path, filters: &[String]) -> Result<Verdict> {
-    // The same selection as the test run below, so that nothing is compiled twice.
-    const BUILD: &[&str] = &["build", "--workspace", "--bins", "--tests", "--locked"];
     const DOCTESTS: &[&str] = &["test", "--workspace", "--doc", "--locked"];
-    process::run(&mut process::cargo(root, BUILD))?;
+    build(root)?;
     if filters.is_empty() {
         process::run(&mut process::cargo(root, DOCTESTS)).context("a doctest failed")?;
     }

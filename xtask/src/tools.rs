@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::gate::Verdict;
-use crate::process;
+use crate::{process, python};
 
 /// Where Debian keeps the server's programs, one folder per major version.
 const POSTGRESQL_VERSIONS: &str = "/usr/lib/postgresql";
@@ -79,10 +79,32 @@ const TOOLS: &[Tool] = &[
         find: || process::which("prometheus"),
         need: Need::Optional,
     },
+    // What stands before pods, and what tells it of them.
+    Tool {
+        name: "haproxy",
+        package: "haproxy",
+        find: || process::which("haproxy").or_else(|| file("/usr/sbin/haproxy")),
+        need: Need::Optional,
+    },
+    Tool {
+        name: "socat",
+        package: "socat",
+        find: || process::which("socat"),
+        need: Need::Optional,
+    },
+    Tool { name: "jq", package: "jq", find: || process::which("jq"), need: Need::Optional },
+    Tool {
+        name: "shellcheck",
+        package: "shellcheck",
+        find: || process::which("shellcheck"),
+        need: Need::Optional,
+    },
+    // For Envoy and schemathesis.
+    Tool { name: "python3 with venv", package: "python3-venv", find: venv, need: Need::Optional },
 ];
 
 /// Makes sure that every tool is there.
-pub(crate) fn provide(_root: &Path) -> Result<Verdict> {
+pub(crate) fn provide(root: &Path) -> Result<Verdict> {
     rust_component("rustfmt", "fmt")?;
     rust_component("clippy", "clippy")?;
     let mut installed = Vec::new();
@@ -106,7 +128,12 @@ pub(crate) fn provide(_root: &Path) -> Result<Verdict> {
             None => installed.extend(packages),
         }
     }
-    let left: Vec<&str> = missing(Need::Optional).iter().map(|tool| tool.name).collect();
+    let mut left: Vec<&str> = missing(Need::Optional).iter().map(|tool| tool.name).collect();
+    // Debian has no Envoy.
+    if let Err(fault) = python::provide(root, "envoy") {
+        eprintln!("{fault:#}\nwithout Envoy some tests are skipped");
+        left.push("envoy");
+    }
     Ok(Verdict::Passed(match (installed.as_slice(), left.as_slice()) {
         ([], []) => "everything is there".to_owned(),
         (_, []) => format!("installed {}", installed.join(", ")),
@@ -120,6 +147,13 @@ fn missing(need: Need) -> Vec<&'static Tool> {
 
 fn file(path: &str) -> Option<PathBuf> {
     Some(PathBuf::from(path)).filter(|file| file.is_file())
+}
+
+/// Debian's python3 comes without what makes environments.
+fn venv() -> Option<PathBuf> {
+    let python = process::which("python3")?;
+    process::succeeds(Command::new(&python).args(["-c", "import ensurepip, venv"]))
+        .then_some(python)
 }
 
 /// `initdb` is not on Debian's `PATH`; the tests look for it in the same places.

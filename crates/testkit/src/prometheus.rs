@@ -48,14 +48,22 @@ impl Prometheus {
     /// # Errors
     /// When it is not installed or does not start; the text has its log.
     pub fn start(rules: &str, targets: &[SocketAddr]) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("governance-prometheus-").tempdir()?;
-        fs::write(directory.path().join("rules.yml"), rules)?;
         let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
         let config = format!(
             "global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}}\n\
-             rule_files: [rules.yml]\n\
+             rule_files: [alerts.yml]\n\
              scrape_configs:\n  - job_name: {JOB}\n    static_configs: [{{targets: {targets:?}}}]\n"
         );
+        Self::start_with(&config, rules)
+    }
+
+    /// Starts one with this configuration; in it the rules are in the file `alerts.yml`.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start; the text has its log.
+    pub fn start_with(config: &str, rules: &str) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("governance-prometheus-").tempdir()?;
+        fs::write(directory.path().join("alerts.yml"), rules)?;
         fs::write(directory.path().join("prometheus.yml"), config)?;
         let log = directory.path().join("log");
         let child = Command::new("prometheus")
@@ -96,6 +104,16 @@ impl Prometheus {
         result.cloned().with_context(|| format!("no samples in {answer}"))
     }
 
+    /// What it scrapes, each with what it discovered of it.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn targets(&self) -> Result<Vec<Value>> {
+        let answer = self.get("/api/v1/targets?state=active")?;
+        let targets = answer.pointer("/data/activeTargets").and_then(Value::as_array);
+        targets.cloned().with_context(|| format!("no targets in {answer}"))
+    }
+
     /// The names of the alerts that are raised now.
     ///
     /// # Errors
@@ -110,6 +128,17 @@ impl Prometheus {
     /// When the server does not answer.
     pub fn ever_fired(&self) -> Result<BTreeSet<String>> {
         self.names(r#"count_over_time(ALERTS{alertstate="firing"}[1h])"#)
+    }
+
+    /// A number that it tells of itself.
+    ///
+    /// # Errors
+    /// When the server does not answer, or has no such metric without labels.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let answer = Client::new(self.address).call("GET", "/metrics", None)?;
+        let text = String::from_utf8(answer.body)?;
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(lines.next().with_context(|| format!("no {name}"))?.parse()?)
     }
 
     fn names(&self, expression: &str) -> Result<BTreeSet<String>> {

@@ -20,6 +20,7 @@ use anyhow::{Result, bail};
 
 use crate::gate::Verdict;
 use crate::process;
+pub(crate) use child::Child;
 use fleet::Fleet;
 use report::Board;
 use traffic::Traffic;

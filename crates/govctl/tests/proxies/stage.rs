@@ -109,7 +109,11 @@ impl Drop for Program {
 
 /// What a manager is started with: it checks often.
 pub(crate) fn manager() -> ManagerBuilder {
-    ManagerProcess::built().set("HEALTH_CHECK_INTERVAL", "200ms").set("HEALTH_CHECK_RETRY", "0")
+    ManagerProcess::built()
+        .set("HEALTH_CHECK_INTERVAL", "200ms")
+        .set("HEALTH_CHECK_RETRY", "0")
+        // However slow the machine is, nobody is removed for being unhealthy.
+        .set("HEALTH_CHECK_FAILURE_LIMIT", "0")
 }
 
 /// A manager and pods of the service eir.
