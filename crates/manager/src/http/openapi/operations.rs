@@ -354,8 +354,9 @@ static OPERATION: [Operation; 9] = [
             &[400, 503],
         )
     },
-    plain(paths::OPENAPI, "getOpenApi", "This document.", Content::AnyJson, &[]),
-    plain(paths::DOCS, "getDocs", "This document for people.", Content::Text("text/html"), &[]),
+    // 503 on a standby.
+    plain(paths::OPENAPI, "getOpenApi", "This document.", Content::AnyJson, &[503]),
+    plain(paths::DOCS, "getDocs", "This document for people.", Content::Text("text/html"), &[503]),
     plain(
         paths::LOG_LEVEL,
         "getLogLevel",
