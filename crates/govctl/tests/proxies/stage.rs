@@ -34,7 +34,10 @@ pub(crate) fn has(programs: &[&str]) -> bool {
     if missing.is_empty() {
         return true;
     }
-    assert!(std::env::var_os("CI").is_none(), "CI has no {missing:?}: `cargo xtask check`");
+    // Envoy comes from a package index that may be away; the others are Debian's.
+    let is_excused = missing.iter().all(|name| **name == "envoy");
+    let is_ci = std::env::var_os("CI").is_some();
+    assert!(!is_ci || is_excused, "CI has no {missing:?}: `cargo xtask check`");
     eprintln!("SKIPPED: {missing:?} not installed; `cargo xtask check --only tools` does it");
     false
 }
