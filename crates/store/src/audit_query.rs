@@ -5,7 +5,8 @@
 //! follow: newest first. Times follow it closely but not exactly, because what checks found is
 //! written behind the commits, much later if the store was away. An index on the time would be
 //! paid for by every registration, so a moment is looked for by halving ([`Bisection`]), with
-//! [`LATENESS_MAX`] to both sides; what lies between is looked at entry by entry.
+//! [`LATENESS_MAX`] to both sides; what lies between is looked at entry by entry, or block by block
+//! where blocks have digests (`audit_digest`).
 
 use governance_domain::Timestamp;
 
@@ -13,9 +14,6 @@ use crate::audit::{AuditAction, AuditResult};
 
 /// Entries that are counted for a total; of more it is only said that there are more.
 pub const AUDIT_TOTAL_MAX: usize = 10_000;
-/// Of so many of the newest ids matches are counted; older ones are only looked at for a page that
-/// needs them. So a total never costs more than a second, however rare the matches are.
-const COUNTED_IDS_MAX: i64 = 2_000_000;
 /// By how much, at most, an entry is older than one that was stored before it: a day without a
 /// store, or a clock that was set back by a day. Beyond that, entries at the rim of a span of
 /// time may be left out.
@@ -190,14 +188,6 @@ pub(crate) struct Span {
     pub(crate) high: i64,
 }
 
-impl Span {
-    /// The ids among which matches are counted, and whether those are all.
-    pub(crate) fn counted(self) -> (Self, bool) {
-        let low = self.low.max(self.high.saturating_sub(COUNTED_IDS_MAX));
-        (Self { low, ..self }, low == self.low)
-    }
-}
-
 /// The search for the first entry behind a moment, as if times never went back. Ids may have gaps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bisection {
@@ -266,13 +256,5 @@ mod tests {
             let page = AuditPage::new(&query, Vec::new(), Count { matches, is_whole });
             assert_eq!((page.total, page.is_total_minimum), expected);
         }
-    }
-
-    #[test]
-    fn counting_ends_somewhere_and_says_so() {
-        let all = Span { low: 5, high: COUNTED_IDS_MAX + 5 };
-        assert_eq!(all.counted(), (all, true));
-        let more = Span { low: 4, ..all };
-        assert_eq!(more.counted(), (all, false));
     }
 }

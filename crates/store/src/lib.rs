@@ -7,13 +7,15 @@
 //!
 //! What is kept: the pods in the table `services`, exactly as documented for users; what is ours
 //! beside it (`governance_pods`); who may write (`governance_lease`); what was done
-//! (`governance_audit`). What is not kept: revisions (they are given when a change is published),
+//! (`governance_audit`), and what each block of that is about (`governance_audit_blocks`). What is not kept: revisions (they are given when a change is published),
 //! what subscribers were told, timers.
 //!
 //! All implementations pass the same suite, [`contract`].
 
 pub mod audit;
+mod audit_digest;
 pub mod audit_query;
+mod audit_walk;
 pub mod batch;
 pub mod contract;
 pub mod error;
@@ -110,7 +112,8 @@ pub struct Description {
 /// Durable storage of the registry.
 ///
 /// One caller writes: the engine. It never has two of `acquire`, `commit` and `rewrite` under way
-/// at once; `write_health`, `renew` and `prune_audit` may run beside a `commit`. A future that is
+/// at once; `write_health`, `renew`, `prune_audit` and
+/// `digest_audit` may run beside a `commit`. A future that is
 /// dropped may still take effect, as a statement that was sent does.
 pub trait Store: Send + Sync + 'static {
     /// What and where it is; answers without touching the data.
@@ -159,6 +162,17 @@ pub trait Store: Send + Sync + 'static {
         tenure: &'a Tenure,
         before: Timestamp,
         limit: usize,
+    ) -> BoxFuture<'a, Result<usize, CommitError>>;
+
+    /// Makes digests of at most `blocks` blocks of the audit, newest first, that are complete and
+    /// have none, so that [`Store::read_audit`] can pass over what cannot match; returns how many
+    /// it made. Reads like `read_audit` and then writes like `prune_audit`, but not while one of
+    /// these runs. A block without a digest is read entry by entry: to be late, or to fail, costs
+    /// time alone.
+    fn digest_audit<'a>(
+        &'a self,
+        tenure: &'a Tenure,
+        blocks: usize,
     ) -> BoxFuture<'a, Result<usize, CommitError>>;
 
     /// Reads a page of the audit. May run beside everything else, several at once; neither waits

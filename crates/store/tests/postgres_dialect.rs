@@ -8,9 +8,12 @@
 
 mod postgres_common;
 
+use std::sync::Arc;
+
 use governance_domain::{Status, Timestamp};
 use governance_store::{
-    AuditAction, AuditEntry, AuditResult, HealthWrite, PostgresStore, RowChange, Store,
+    AuditAction, AuditEntry, AuditQuery, AuditResult, Batch, HealthWrite, PostgresStore, RowChange,
+    Store,
 };
 use governance_testkit::postgres::Cluster;
 use postgres_common::{batch, changes, owner, pod, settings};
@@ -56,6 +59,16 @@ async fn use_everything(store: &PostgresStore) {
     };
     store.write_health(&tenure, vec![write], vec![entry.clone()]).await.unwrap();
     store.renew(&tenure).await.unwrap();
+    let many = Batch {
+        epoch: tenure.epoch,
+        sequence: 3,
+        rows: Vec::new(),
+        audit: vec![AuditEntry { at: Timestamp::from_micros(5), ..entry.clone() }; 5_000],
+    };
+    store.commit(Arc::new(many)).await.unwrap();
+    assert_eq!(store.digest_audit(&tenure, 5).await.unwrap(), 1);
+    let query = AuditQuery { pod: Some("eir-1".to_owned()), limit: 5, ..AuditQuery::default() };
+    assert_eq!(store.read_audit(query).await.unwrap().total, 5_001);
     let pruned = store.prune_audit(&tenure, Timestamp::from_micros(1), 10).await.unwrap();
     assert_eq!(pruned, 1);
     assert_eq!(store.load().await.unwrap().pods.len(), 1);

@@ -89,13 +89,14 @@ async fn a_standby_changes_no_table() {
     cluster
         .sql(
             DATABASE,
-            "DROP TABLE governance_audit; DELETE FROM governance_schema WHERE version = 8",
+            "DROP TABLE governance_audit_blocks; \
+             DELETE FROM governance_schema WHERE version = 9",
         )
         .unwrap();
     let standby = store(&cluster);
     let held = standby.acquire(&owner("b:1")).await;
     assert!(matches!(held, Err(AcquireError::Held { .. })), "{held:?}");
-    let audit = "SELECT to_regclass('governance_audit') IS NULL";
+    let audit = "SELECT to_regclass('governance_audit_blocks') IS NULL";
     assert_eq!(cluster.sql(DATABASE, audit).unwrap(), "t");
     cluster.sql(DATABASE, EXPIRE).unwrap();
     standby.acquire(&owner("b:1")).await.unwrap();

@@ -38,6 +38,8 @@ pub enum Step {
     Rewrite,
     /// [`Store::prune_audit`]
     PruneAudit,
+    /// [`Store::digest_audit`]
+    DigestAudit,
     /// [`Store::read_audit`]
     ReadAudit,
 }
@@ -406,6 +408,14 @@ impl Store for FaultyStore {
     ) -> BoxFuture<'a, Result<usize, CommitError>> {
         self.planned(Step::PruneAudit, move || self.inner.prune_audit(tenure, before, limit))
             .boxed()
+    }
+
+    fn digest_audit<'a>(
+        &'a self,
+        tenure: &'a Tenure,
+        blocks: usize,
+    ) -> BoxFuture<'a, Result<usize, CommitError>> {
+        self.planned(Step::DigestAudit, move || self.inner.digest_audit(tenure, blocks)).boxed()
     }
 
     fn read_audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<AuditPage, StoreFault>> {

@@ -1,7 +1,10 @@
-//! What the writer has written behind its commits: health, old audit entries going, the lease.
+//! What the writer has written behind its commits: health, old audit entries going, digests of the
+//! younger ones, the lease.
 //!
 //! One statement of health or audit at a time, one renewal at a time; neither waits for a commit.
 //! Nothing here is needed to answer a caller.
+//!
+//! INVARIANT: entries are never deleted while digests are made of others.
 
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
@@ -25,6 +28,14 @@ use crate::clock::Stamp;
 /// How often old audit entries are looked for, and how many go at once.
 const PRUNE_PAUSE: Duration = Duration::from_secs(10);
 const PRUNE_MAX: usize = 2_000;
+/// How often blocks of the audit without a digest are looked for, and how many get one at once: the
+/// fuller the audit was found, the sooner again. Ten million entries of an earlier version take ten
+/// minutes, and a registry that changes all the time is followed with a few milliseconds a second.
+const DIGEST_PAUSE: Duration = Duration::from_secs(10);
+const DIGEST_PAUSE_IF_BEHIND: Duration = Duration::from_secs(1);
+const DIGEST_BLOCKS: usize = 4;
+/// How long nothing is digested after it failed. Nobody needs it but those who search.
+const DIGEST_PAUSE_AFTER_FAULT: Duration = Duration::from_mins(1);
 /// How long the last writes may take when the process ends.
 const FAREWELL_MAX: Duration = Duration::from_secs(5);
 
@@ -33,10 +44,14 @@ pub(super) struct Background {
     /// What checks found and is not written yet.
     pub(super) soft: SoftWrites,
     chore: Option<Chore>,
+    /// Digests that are made, beside the chores: they are read first, and perhaps behind somebody
+    /// who reads much.
+    digests: Option<BoxFuture<'static, Result<usize, CommitError>>>,
     next_soft: Instant,
     /// When time was last turned into an allowance of touches.
     refilled: Instant,
     next_prune: Instant,
+    next_digest: Instant,
     audit_retention: Duration,
     lease: Option<Lease>,
     /// Told for how long this manager may act.
@@ -73,9 +88,11 @@ impl Background {
         let background = Self {
             soft: SoftWrites::default(),
             chore: None,
+            digests: None,
             next_soft: now + TRANSITION_DELAY,
             refilled: now,
             next_prune: now + PRUNE_PAUSE,
+            next_digest: now + DIGEST_PAUSE,
             audit_retention,
             lease: Lease::of(tenure, begun),
             post,
@@ -120,6 +137,12 @@ impl Background {
                 None => pending().await,
             }
         };
+        let digests_landed = async {
+            match &mut self.digests {
+                Some(call) => poll_fn(|context| call.poll_unpin(context)).await,
+                None => pending().await,
+            }
+        };
         let lease_landed = async {
             match &mut self.lease {
                 Some(Lease { call: Some((begun, call)), .. }) => {
@@ -130,6 +153,7 @@ impl Background {
         };
         tokio::select! {
             result = chore_landed => self.chore_landed(result),
+            result = digests_landed => self.digests_landed(result),
             (begun, result) = lease_landed => self.lease_landed(begun, result),
             () = sleep_until(timer) => self.timer(),
         }
@@ -175,6 +199,25 @@ impl Background {
         }
     }
 
+    /// Says nothing about the store: reading alone may have failed, or gone well.
+    fn digests_landed(&mut self, result: Result<usize, CommitError>) -> BackgroundEvent {
+        self.digests = None;
+        let pause = match result {
+            Ok(made) if made < DIGEST_BLOCKS => DIGEST_PAUSE,
+            Ok(_) => DIGEST_PAUSE_IF_BEHIND,
+            Err(error) => {
+                debug!(why = chain(&error), "the audit was not digested, it is tried again");
+                if matches!(error, CommitError::Lost(_)) {
+                    self.refused();
+                    return BackgroundEvent::Failed(error);
+                }
+                DIGEST_PAUSE_AFTER_FAULT
+            }
+        };
+        self.next_digest = Instant::now() + pause;
+        BackgroundEvent::Timer
+    }
+
     fn lease_landed(
         &mut self,
         begun: Stamp,
@@ -200,12 +243,28 @@ impl Background {
         if self.chore.is_some() {
             return;
         }
-        if !self.soft.is_empty() {
-            self.write_soft(store, tenure, false);
-        } else if now >= self.next_prune {
+        // Before health, which never ends where many pods are checked; it is written right after.
+        if now >= self.next_prune && self.digests.is_none() {
             self.next_prune = now + PRUNE_PAUSE;
             self.prune(store, tenure, clock);
+            return;
         }
+        if !self.soft.is_empty() {
+            self.write_soft(store, tenure, false);
+        }
+        if now >= self.next_digest && self.digests.is_none() {
+            self.next_digest = now + DIGEST_PAUSE;
+            self.digest(store, tenure);
+        }
+    }
+
+    fn digest(&mut self, store: &Arc<dyn Store>, tenure: &Tenure) {
+        let (store, tenure) = (Arc::clone(store), *tenure);
+        let call = async move {
+            let made = store.digest_audit(&tenure, DIGEST_BLOCKS);
+            timeout(STORE_CALL_MAX, made).await.unwrap_or_else(|_| Err(no_answer()))
+        };
+        self.digests = Some(call.boxed());
     }
 
     fn turn_lease(&mut self, store: &Arc<dyn Store>, tenure: &Tenure, now: Instant) {

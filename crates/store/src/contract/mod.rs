@@ -14,6 +14,7 @@
 )]
 
 pub mod audit;
+pub mod audit_blocks;
 pub mod commit;
 pub mod durable;
 mod fixture;
@@ -85,6 +86,7 @@ macro_rules! volatile_store_contract {
             audit::conditions_narrow_the_audit,
             audit::entries_that_were_stored_late_are_found_by_their_time,
             audit::totals_of_the_audit_are_counted_up_to_a_limit,
+            audit_blocks::digests_change_no_answer,
         }
     };
 }
@@ -101,6 +103,11 @@ macro_rules! durable_store_contract {
             durable::rows_of_earlier_managers_are_kept_and_shown,
             durable::rows_of_earlier_managers_live_on_like_others,
             durable::an_operators_row_is_read_at_the_next_start,
+            audit_blocks::complete_blocks_are_digested_once_newest_first,
+            audit_blocks::a_block_is_passed_over_because_of_its_digest_alone,
+            audit_blocks::a_digest_that_is_lost_or_damaged_hides_nothing,
+            audit_blocks::digests_go_with_the_entries_they_tell_of,
+            audit_blocks::an_ended_epoch_stores_no_digest,
         }
     };
 }

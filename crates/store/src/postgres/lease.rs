@@ -99,6 +99,7 @@ impl PostgresStore {
             let taken = self.ask(session, statements::TAKE_LEASE, &parameters).await?;
             if let Asked::Row(row) = taken {
                 *self.sighting() = Sighting::default();
+                self.forget_ids(session).await;
                 let tenure = tenure(&row)
                     .map_err(|message| AcquireError::Unusable(StoreFault::new(message)))?;
                 return Ok(tenure);
@@ -118,6 +119,17 @@ impl PostgresStore {
         }
         let message = "the lease could not be taken: several managers are after it";
         Err(AcquireError::Unavailable(StoreFault::new(message)))
+    }
+
+    /// A connection that kept ids of an earlier tenure would write entries among older ones. An
+    /// engine that does not know the statement has none to keep.
+    pub(super) async fn forget_ids(&self, session: &Session) {
+        let forgotten = session.client.batch_execute(statements::FORGET_IDS);
+        match tokio::time::timeout(self.patience(Purpose::Writing), forgotten).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the server keeps the ids it gave"),
+            Err(_) => session.abandon(),
+        }
     }
 
     fn sighting(&self) -> MutexGuard<'_, Sighting> {

@@ -15,7 +15,7 @@ pub(super) struct Migration {
 /// So many of the first steps make what the lease itself needs.
 pub(super) const BEFORE_LEASE: usize = 2;
 
-pub(super) const MIGRATIONS: [Migration; 8] = [
+pub(super) const MIGRATIONS: [Migration; 9] = [
     Migration {
         version: 1,
         name: "which steps were done",
@@ -104,6 +104,14 @@ pub(super) const MIGRATIONS: [Migration; 8] = [
     remote TEXT
 )",
     },
+    Migration {
+        version: 9,
+        name: "what each block of 4,096 audit ids is about; may be emptied, is made anew",
+        sql: "CREATE TABLE IF NOT EXISTS governance_audit_blocks (
+    block BIGINT PRIMARY KEY,
+    digest BYTEA NOT NULL
+)",
+    },
 ];
 
 impl Migration {
@@ -131,6 +139,7 @@ mod tests {
             "54d3c24969f357a6",
             "2faa593cbfc85ae2",
             "5913b776d88efd25",
+            "488c19793f4bb38f",
         ];
         let checksums: Vec<String> = MIGRATIONS.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);

@@ -10,6 +10,7 @@
 //! Read [`statements`] first: what a batch does is one statement there.
 
 mod columns;
+mod digests;
 mod fault;
 mod lease;
 mod load;
@@ -38,6 +39,7 @@ use crate::{
     AcquireError, AuditEntry, AuditPage, AuditQuery, Batch, CommitError, Description, HealthWrite,
     Loaded, Owner, Renewal, Store, StoreFault, Tenure,
 };
+use digests::Sightings;
 use fault::Trouble;
 use lease::Sighting;
 use odd_keys::OddKeys;
@@ -62,6 +64,8 @@ pub struct PostgresStore {
     odd_keys: Mutex<OddKeys>,
     /// The lease as it was last seen in another's hands.
     sighting: Mutex<Sighting>,
+    /// Which audit entries were seen when.
+    sightings: Mutex<Sightings>,
     /// Whether rows of earlier managers were put right since the process started.
     has_adopted: AtomicBool,
 }
@@ -77,6 +81,7 @@ impl PostgresStore {
             gate: tokio::sync::RwLock::new(()),
             odd_keys: Mutex::default(),
             sighting: Mutex::default(),
+            sightings: Mutex::default(),
             has_adopted: AtomicBool::new(false),
         }
     }
@@ -181,6 +186,14 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<usize, CommitError>> {
         self.prune(tenure, before, limit).boxed()
+    }
+
+    fn digest_audit<'a>(
+        &'a self,
+        tenure: &'a Tenure,
+        blocks: usize,
+    ) -> BoxFuture<'a, Result<usize, CommitError>> {
+        self.make_digests(tenure, blocks).boxed()
     }
 
     fn read_audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<AuditPage, StoreFault>> {

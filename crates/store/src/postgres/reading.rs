@@ -1,22 +1,23 @@
 //! Reading the audit for people, over a connection of its own that can only read: whoever leafs
 //! through it never stands before a batch.
 //!
-//! Not here: who may ask, and how many at once.
+//! Not here: who may ask, and how many at once; which way leads past what cannot match.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use governance_domain::Timestamp;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::columns::Stamp;
-use super::fault::Trouble;
+use super::fault::{Meaning, Trouble, meaning};
 use super::session::{self, Purpose, Session};
 use super::write::silence;
 use super::{PostgresStore, statements};
-use crate::audit_query::{
-    AUDIT_TOTAL_MAX, AuditPage, AuditQuery, AuditRecord, Bisection, Count, Span,
-};
+use crate::audit_digest::Probe;
+use crate::audit_query::{AuditPage, AuditQuery, AuditRecord, Bisection, Count, Span};
+use crate::audit_walk::{Reading, Tally, Walk};
 use crate::{AuditAction, AuditResult, StoreFault};
 
 impl PostgresStore {
@@ -34,7 +35,7 @@ impl PostgresStore {
     }
 
     /// The connection that reads, to the server that we write to.
-    async fn reader(&self) -> Result<Arc<Session>, Trouble> {
+    pub(super) async fn reader(&self) -> Result<Arc<Session>, Trouble> {
         let host = self.writer().await?.host_index;
         let mut slot = self.reader.lock().await;
         let is_good = |session: &&Arc<Session>| session.is_usable() && session.host_index == host;
@@ -51,20 +52,129 @@ impl PostgresStore {
 
 async fn page(client: &Client, query: &AuditQuery) -> Result<AuditPage, Error> {
     let span = span(client, query).await?;
-    let rows = statements::audit_matches(statements::AUDIT_COLUMNS);
-    let part = (query.wanted(), query.skipped());
-    let rows = matching(client, query, &rows, query.page_of(span), part).await?;
-    let records = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
-    let count = format!("SELECT count(*) FROM ({}) AS matching", statements::audit_matches("1"));
-    if let Some(count) = query.known_total(records.len()) {
-        return Ok(AuditPage::new(query, records, count));
+    let question = Question::prepare(client, query).await?;
+    let records = question.records(query.page_of(span)).await?;
+    let count = match query.known_total(records.len()) {
+        Some(count) => count,
+        None => question.total(span).await?,
+    };
+    Ok(AuditPage::new(query, records, count))
+}
+
+/// A question with the statements that answer it.
+struct Question<'a> {
+    client: &'a Client,
+    query: &'a AuditQuery,
+    probe: Option<Probe>,
+    /// None where no manager of this version has made the table yet.
+    digests: Option<Statement>,
+    rows: Statement,
+    count: Statement,
+}
+
+impl<'a> Question<'a> {
+    async fn prepare(client: &'a Client, query: &'a AuditQuery) -> Result<Self, Error> {
+        let rows = client.prepare(&statements::audit_matches(statements::AUDIT_COLUMNS)).await?;
+        let count = format!("SELECT count(*) FROM ({}) AS found", statements::audit_matches("1"));
+        let count = client.prepare(&count).await?;
+        let probe = Probe::of(query);
+        let digests = match client.prepare(statements::AUDIT_DIGESTS).await {
+            Ok(statement) => Some(statement),
+            Err(error) if meaning(&error) == Meaning::TablesGone => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { client, query, probe, digests, rows, count })
     }
-    let (counted_ids, is_whole) = span.counted();
-    let most = i64::try_from(AUDIT_TOTAL_MAX).unwrap_or(i64::MAX - 1) + 1;
-    let counted = matching(client, query, &count, counted_ids, (most, 0)).await?;
-    let counted = counted.first().map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
-    let matches = usize::try_from(counted).unwrap_or(0);
-    Ok(AuditPage::new(query, records, Count { matches, is_whole }))
+
+    /// The page, and one more entry if there is one.
+    async fn records(&self, span: Span) -> Result<Vec<AuditRecord>, Error> {
+        let mut records = Vec::new();
+        let mut reading = Reading::of(self.query);
+        let mut walk = self.walk(span);
+        while let Some(stretches) = self.stretches(&mut walk).await? {
+            for stretch in stretches {
+                if reading.skipped > 0 {
+                    let counted = self.count(stretch, reading.skipped).await?;
+                    if !reading.leaves_out(counted) {
+                        continue;
+                    }
+                }
+                let part = (reading.wanted, reading.skipped);
+                let rows = self.matching(&self.rows, stretch, part).await?;
+                reading.read(rows.len());
+                for row in &rows {
+                    records.push(record(row)?);
+                }
+                if reading.is_done() {
+                    return Ok(records);
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    async fn total(&self, span: Span) -> Result<Count, Error> {
+        let mut tally = Tally::new();
+        let mut walk = self.walk(span);
+        while let Some(stretches) = self.stretches(&mut walk).await? {
+            for stretch in stretches {
+                let Some((counted, most)) = tally.take(stretch) else {
+                    return Ok(tally.count());
+                };
+                tally.add(self.count(counted, most).await?);
+            }
+        }
+        Ok(tally.count())
+    }
+
+    fn walk(&self, span: Span) -> Walk<'_> {
+        Walk::new(self.probe.as_ref().filter(|_| self.digests.is_some()), span)
+    }
+
+    /// What may match of the next part; none at the end.
+    async fn stretches(&self, walk: &mut Walk<'_>) -> Result<Option<Vec<Span>>, Error> {
+        let Some(part) = walk.part() else { return Ok(None) };
+        let mut passed_over = BTreeSet::new();
+        if let (Some(blocks), Some(statement)) = (walk.digests_of(part), &self.digests) {
+            for row in self.client.query(statement, &[&blocks.0, &blocks.1]).await? {
+                if walk.passes_over(row.try_get(1)?) {
+                    passed_over.insert(row.try_get(0)?);
+                }
+            }
+        }
+        Ok(Some(Walk::stretches(part, &passed_over)))
+    }
+
+    /// How many match, up to `most`.
+    async fn count(&self, span: Span, most: i64) -> Result<i64, Error> {
+        let rows = self.matching(&self.count, span, (most, 0)).await?;
+        rows.first().map_or(Ok(0), |row| row.try_get(0))
+    }
+
+    async fn matching(
+        &self,
+        statement: &Statement,
+        span: Span,
+        (wanted, skipped): (i64, i64),
+    ) -> Result<Vec<Row>, Error> {
+        let query = self.query;
+        let stamp = |time: Option<Timestamp>| time.map(Stamp);
+        let actions: Vec<&str> = query.actions.iter().copied().map(AuditAction::as_str).collect();
+        let results: Vec<&str> = query.results.iter().copied().map(AuditResult::as_str).collect();
+        let parameters: [&(dyn ToSql + Sync); 10] = [
+            &span.low,
+            &span.high,
+            &stamp(query.from),
+            &stamp(query.until),
+            &actions,
+            &results,
+            &query.service,
+            &query.pod,
+            &wanted,
+            &skipped,
+        ];
+        self.client.query(statement, &parameters).await
+    }
 }
 
 /// The ids among which matches are.
@@ -92,31 +202,6 @@ async fn border(client: &Client, mut search: Bisection) -> Result<i64, Error> {
         search.found(entry.transpose()?);
     }
     Ok(search.border())
-}
-
-async fn matching(
-    client: &Client,
-    query: &AuditQuery,
-    sql: &str,
-    span: Span,
-    (wanted, skipped): (i64, i64),
-) -> Result<Vec<Row>, Error> {
-    let stamp = |time: Option<Timestamp>| time.map(Stamp);
-    let actions: Vec<&str> = query.actions.iter().copied().map(AuditAction::as_str).collect();
-    let results: Vec<&str> = query.results.iter().copied().map(AuditResult::as_str).collect();
-    let parameters: [&(dyn ToSql + Sync); 10] = [
-        &span.low,
-        &span.high,
-        &stamp(query.from),
-        &stamp(query.until),
-        &actions,
-        &results,
-        &query.service,
-        &query.pod,
-        &wanted,
-        &skipped,
-    ];
-    client.query(sql, &parameters).await
 }
 
 fn record(row: &Row) -> Result<AuditRecord, Error> {

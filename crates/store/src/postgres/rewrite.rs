@@ -1,8 +1,9 @@
 //! Writing everything anew, after the database was found to have gone back to an earlier state.
 //!
 //! One transaction of bounded statements: readers see the old rows until its end, and the new ones
-//! after it. The fence comes last, so that the lease can be extended meanwhile, and taken by a
-//! standby if that fails: then nothing of it becomes true.
+//! after it. The fence comes behind all pods, so that the lease can be extended meanwhile, and taken by
+//! a standby if that fails: then nothing of it becomes true. Only the few entries of the audit come
+//! behind the fence, because their ids are taken there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,10 @@ impl PostgresStore {
             attempt += 1;
         }
         *self.odd_keys() = OddKeys::default();
+        // Entries have ids of another connection now, which may be behind those in store here.
+        if let Ok(session) = self.writer().await {
+            self.forget_ids(&session).await;
+        }
         Ok(registry_id)
     }
 }
@@ -90,6 +95,9 @@ impl Content<'_> {
             self.clear(&transaction).await?;
             self.fill(&transaction).await?;
             let is_ours = self.fence(&transaction).await?;
+            if is_ours {
+                self.note(&transaction).await?;
+            }
             Ok::<_, Error>((transaction, is_ours))
         };
         // Several statements, each within the server's limit; the whole within several times it.
@@ -124,6 +132,10 @@ impl Content<'_> {
             parameters.push(&sequence);
             transaction.execute(&statement, &parameters).await?;
         }
+        Ok(())
+    }
+
+    async fn note(&self, transaction: &Transaction<'_>) -> Result<(), Error> {
         for part in self.audit.chunks(PART_ROWS) {
             let columns = AuditColumns::of(part);
             let parameters = columns.parameters();

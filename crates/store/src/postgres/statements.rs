@@ -7,6 +7,10 @@
 //! INVARIANT: every statement that changes data starts with the fence `lease`, on which all else
 //! in it depends: without the right to write nothing happens. The fence updates the lease's row,
 //! so that such statements follow each other, and the taking of the lease waits for them.
+//!
+//! INVARIANT: ids of audit entries are taken behind that fence only, by whoever holds the lease's
+//! row until its transaction ends. So ids are committed in their order, and who sees an entry knows
+//! that no earlier one is still to come; digests of the audit rest on it.
 
 use std::time::Duration;
 
@@ -191,7 +195,8 @@ WITH lease AS (
 )
 SELECT epoch FROM lease";
 
-/// Removes the oldest entries, and tombstones of more than an hour.
+/// Removes the oldest entries, and tombstones of more than an hour; and digests of blocks without
+/// entries before this statement, or that no entry follows, because somebody emptied the table.
 pub(super) const PRUNE_AUDIT: &str = "
 WITH lease AS (
     UPDATE governance_lease SET epoch = epoch WHERE id = 1 AND epoch = $1::bigint RETURNING epoch
@@ -204,6 +209,10 @@ WITH lease AS (
 ), forgotten AS (
     DELETE FROM governance_pods g USING lease
      WHERE g.deleted < clock_timestamp()::timestamp - interval '1 hour'
+), passed AS (
+    DELETE FROM governance_audit_blocks b USING lease
+     WHERE b.block < coalesce((SELECT min(id) >> 12 FROM governance_audit), 9223372036854775807)
+        OR b.block >= coalesce((SELECT max(id) >> 12 FROM governance_audit), 0)
 )
 SELECT (SELECT count(*) FROM pruned) FROM lease";
 
@@ -215,7 +224,7 @@ pub(super) const AUDIT_ENDS: &str =
 pub(super) const AUDIT_NEXT: &str =
     "SELECT id, at FROM governance_audit WHERE id >= $1 ORDER BY id LIMIT 1";
 
-/// Entries that match, newest first.
+/// Entries that match, newest first. `columns` may be `1`, to count them.
 pub(super) fn audit_matches(columns: &str) -> String {
     format!(
         "SELECT {columns} FROM governance_audit
@@ -227,6 +236,36 @@ pub(super) fn audit_matches(columns: &str) -> String {
           ORDER BY id DESC LIMIT $9::bigint OFFSET $10::bigint"
     )
 }
+
+/// The digests of some blocks.
+pub(super) const AUDIT_DIGESTS: &str =
+    "SELECT block, digest FROM governance_audit_blocks WHERE block >= $1 AND block < $2";
+
+/// Blocks without a digest, newest first, from one down to another.
+pub(super) const UNDIGESTED: &str = "
+SELECT complete.block FROM generate_series($1::bigint, $2::bigint, -1) AS complete(block)
+ WHERE NOT EXISTS (SELECT 1 FROM governance_audit_blocks b WHERE b.block = complete.block)
+ LIMIT $3::bigint";
+
+/// What a digest tells of the entries of a block.
+pub(super) const AUDIT_BLOCK: &str = "
+SELECT service_name, pod_name, action, result, at
+  FROM governance_audit WHERE id >= $1 AND id < $2";
+
+/// Keeps digests; one that is there stays.
+pub(super) const STORE_DIGESTS: &str = "
+WITH lease AS (
+    UPDATE governance_lease SET epoch = epoch WHERE id = 1 AND epoch = $1::bigint RETURNING epoch
+), stored AS (
+    INSERT INTO governance_audit_blocks (block, digest)
+    SELECT d.block, d.digest FROM lease, unnest($2::bigint[], $3::bytea[]) AS d(block, digest)
+    ON CONFLICT (block) DO NOTHING
+    RETURNING block
+)
+SELECT (SELECT count(*) FROM stored) FROM lease";
+
+/// Throws away ids that a connection was given and has not used, on engines that give many at once.
+pub(super) const FORGET_IDS: &str = "DISCARD SEQUENCES";
 
 /// What a page shows of an entry.
 pub(super) const AUDIT_COLUMNS: &str = "id, at, action, result, service_name, pod_name, details, \
@@ -333,7 +372,8 @@ INSERT INTO governance_audit (at, action, result, service_name, pod_name, detail
 SELECT a.* FROM unnest($1::timestamp[], $2::text[], $3::text[], $4::text[], $5::text[],
     $6::text[], $7::text[], $8::text[], $9::text[], $10::text[]) AS a";
 
-/// The fence of a rewrite, last: until then a standby can take over and a renewal pass.
+/// The fence of a rewrite, behind all but its entries: until then a standby can take over and a
+/// renewal pass.
 pub(super) const REWRITE_LEASE: &str = "
 UPDATE governance_lease
    SET registry_id = $2, sequence = $3::bigint,

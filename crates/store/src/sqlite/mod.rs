@@ -3,7 +3,8 @@
 //! Here: [`SqliteStore`], which turns calls into jobs for its own thread. Beside it, by noun:
 //! `thread` runs the jobs, `session` owns the connection and opens it again after a fault, `schema`
 //! makes the tables, `lease` says who may write, `ledger` finds what is ours of a pod, `write`
-//! stores, `load` reads, `audit` notes, `reading` reads the audit for people, `fault` turns the driver's errors into what the caller must know.
+//! stores, `load` reads, `audit` notes, `reading` reads the audit for people, `digests` makes and
+//! stores digests of it, `fault` turns the driver's errors into what the caller must know.
 //!
 //! Not here: the lock that keeps a second manager out of the data directory. A second opener is
 //! harmless all the same: it takes the next epoch, and whoever holds an earlier one is refused.
@@ -15,6 +16,7 @@
 //! nothing is written until [`Store::acquire`] has settled it.
 
 mod audit;
+mod digests;
 mod fault;
 mod lease;
 mod ledger;
@@ -31,7 +33,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use governance_domain::{Pod, Timestamp};
 use uuid::Uuid;
 
@@ -148,6 +150,23 @@ impl Store for SqliteStore {
     ) -> BoxFuture<'a, Result<usize, CommitError>> {
         let epoch = tenure.epoch;
         self.thread.ask(move |session| audit::prune(session, epoch, before, limit))
+    }
+
+    fn digest_audit<'a>(
+        &'a self,
+        tenure: &'a Tenure,
+        blocks: usize,
+    ) -> BoxFuture<'a, Result<usize, CommitError>> {
+        let epoch = tenure.epoch;
+        async move {
+            let made = self.readers.ask(move |reading| reading.digests(blocks)).await;
+            let made = made.map_err(CommitError::NotApplied)?;
+            if made.is_empty() {
+                return Ok(0);
+            }
+            self.thread.ask(move |session| digests::store(session, epoch, &made)).await
+        }
+        .boxed()
     }
 
     fn read_audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<AuditPage, StoreFault>> {

@@ -3,8 +3,9 @@
 //! What nobody waits for any more stops: each job holds on to its caller weakly and is given up
 //! between two steps of SQLite when the caller is gone.
 //!
-//! Not here: who may ask, and how long they wait.
+//! Not here: who may ask, and how long they wait; which way leads past what cannot match.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -14,12 +15,13 @@ use futures_util::future::BoxFuture;
 use governance_domain::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, named_params};
 
+use super::digests::{self, Made};
 use super::fault::{self, OpenFault};
 use super::session::FileId;
 use super::thread::{Owned, StoreThread};
-use crate::audit_query::{
-    AUDIT_TOTAL_MAX, AuditPage, AuditQuery, AuditRecord, Bisection, Count, Span,
-};
+use crate::audit_digest::Probe;
+use crate::audit_query::{AuditPage, AuditQuery, AuditRecord, Bisection, Count, Span};
+use crate::audit_walk::{self, Tally, Walk};
 use crate::rows::{read_time, time_text};
 use crate::{AuditAction, AuditResult, StoreFault};
 
@@ -55,7 +57,25 @@ impl Reading {
         query: &AuditQuery,
         caller: Weak<()>,
     ) -> Result<AuditPage, StoreFault> {
-        let read = self.attempt(query, caller);
+        if caller.strong_count() == 0 {
+            return Ok(AuditPage::default()); // into the void
+        }
+        let is_given_up = move || caller.strong_count() == 0;
+        self.view(Some(is_given_up), |view| page(view, query))
+    }
+
+    /// Digests of at most `blocks` blocks that have none.
+    pub(super) fn digests(&mut self, blocks: usize) -> Result<Vec<Made>, StoreFault> {
+        self.view(None::<fn() -> bool>, |view| digests::make(view, blocks))
+    }
+
+    /// Lends a view that does not move, until it is given up.
+    fn view<T>(
+        &mut self,
+        is_given_up: Option<impl FnMut() -> bool + Send + 'static>,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreFault> {
+        let read = self.attempt(is_given_up, work);
         read.map_err(|error| {
             // Whatever an operator mends is noticed by the next one who asks.
             self.connection = None;
@@ -63,10 +83,11 @@ impl Reading {
         })
     }
 
-    fn attempt(&mut self, query: &AuditQuery, caller: Weak<()>) -> Result<AuditPage, OpenFault> {
-        if caller.strong_count() == 0 {
-            return Ok(AuditPage::default()); // into the void
-        }
+    fn attempt<T>(
+        &mut self,
+        is_given_up: Option<impl FnMut() -> bool + Send + 'static>,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, OpenFault> {
         let is_replaced = self.file.is_some_and(|file| file.is_replaced(&self.path));
         let connection = match self.connection.take().filter(|_| !is_replaced) {
             Some(open) => open,
@@ -76,11 +97,9 @@ impl Reading {
             }
         };
         let connection = self.connection.insert(connection);
-        let is_given_up = move || caller.strong_count() == 0;
-        connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_given_up))?;
-        // One view for the page and its total.
+        connection.progress_handler(STEPS_BETWEEN_LOOKS, is_given_up)?;
         let view = connection.transaction()?;
-        Ok(page(&view, query)?)
+        Ok(work(&view)?)
     }
 }
 
@@ -115,28 +134,93 @@ fn open(path: &std::path::Path) -> Result<Connection, OpenFault> {
     Ok(connection)
 }
 
+const ROWS: &str = "id, at, action, result, service_name, pod_name, details, previous_status, \
+    new_status, request_id, remote";
+
 fn page(view: &Connection, query: &AuditQuery) -> rusqlite::Result<AuditPage> {
     let span = span(view, query)?;
-    let rows = format!(
-        "SELECT id, at, action, result, service_name, pod_name, details, previous_status, \
-         new_status, request_id, remote FROM governance_audit WHERE {MATCHES} ORDER BY id DESC \
-         LIMIT :wanted OFFSET :skipped"
-    );
-    let part = (query.wanted(), query.skipped());
-    let records = matching(view, query, &rows, query.page_of(span), part, record)?;
-    let count = format!(
-        "SELECT count(*) FROM (SELECT 1 FROM governance_audit WHERE {MATCHES} ORDER BY id DESC \
-         LIMIT :wanted OFFSET :skipped)"
-    );
-    let most = i64::try_from(AUDIT_TOTAL_MAX).unwrap_or(i64::MAX - 1) + 1;
+    let probe = Probe::of(query).filter(|_| digests::are_kept(view).unwrap_or(false));
+    let mut records = Vec::new();
+    let mut reading = audit_walk::Reading::of(query);
+    let rows = matches(ROWS);
+    walk(view, probe.as_ref(), query.page_of(span), |stretch| {
+        if reading.skipped > 0 {
+            let counted = count(view, query, stretch, reading.skipped)?;
+            if !reading.leaves_out(counted) {
+                return Ok(true);
+            }
+        }
+        let part = (reading.wanted, reading.skipped);
+        let read = matching(view, query, &rows, stretch, part, record)?;
+        reading.read(read.len());
+        records.extend(read);
+        Ok(!reading.is_done())
+    })?;
     if let Some(count) = query.known_total(records.len()) {
         return Ok(AuditPage::new(query, records, count));
     }
-    let (counted_ids, is_whole) = span.counted();
-    let counted =
-        matching(view, query, &count, counted_ids, (most, 0), |row| row.get::<_, u32>(0))?;
-    let matches = counted.first().map_or(0, |count| *count as usize);
-    Ok(AuditPage::new(query, records, Count { matches, is_whole }))
+    let count = total(view, query, probe.as_ref(), span)?;
+    Ok(AuditPage::new(query, records, count))
+}
+
+fn total(
+    view: &Connection,
+    query: &AuditQuery,
+    probe: Option<&Probe>,
+    span: Span,
+) -> rusqlite::Result<Count> {
+    let mut tally = Tally::new();
+    walk(view, probe, span, |stretch| {
+        let Some((counted, most)) = tally.take(stretch) else { return Ok(false) };
+        tally.add(count(view, query, counted, most)?);
+        Ok(true)
+    })?;
+    Ok(tally.count())
+}
+
+/// Goes through what may match, newest first, until `look` says that it has seen enough.
+fn walk(
+    view: &Connection,
+    probe: Option<&Probe>,
+    span: Span,
+    mut look: impl FnMut(Span) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<()> {
+    let mut walk = Walk::new(probe, span);
+    while let Some(part) = walk.part() {
+        let mut passed_over = BTreeSet::new();
+        if let Some(blocks) = walk.digests_of(part) {
+            let mut statement = view.prepare_cached(
+                "SELECT block, digest FROM governance_audit_blocks WHERE block >= ?1 AND block < ?2",
+            )?;
+            let mut rows = statement.query(blocks)?;
+            while let Some(row) = rows.next()? {
+                // What is no digest rules nothing out.
+                if walk.passes_over(row.get_ref(1)?.as_blob().unwrap_or_default()) {
+                    passed_over.insert(row.get(0)?);
+                }
+            }
+        }
+        for stretch in Walk::stretches(part, &passed_over) {
+            if !look(stretch)? {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn matches(columns: &str) -> String {
+    format!(
+        "SELECT {columns} FROM governance_audit WHERE {MATCHES} ORDER BY id DESC \
+         LIMIT :wanted OFFSET :skipped"
+    )
+}
+
+/// How many match, up to `most`.
+fn count(view: &Connection, query: &AuditQuery, span: Span, most: i64) -> rusqlite::Result<i64> {
+    let sql = format!("SELECT count(*) FROM ({})", matches("1"));
+    let counted = matching(view, query, &sql, span, (most, 0), |row| row.get(0))?;
+    Ok(counted.first().copied().unwrap_or(0))
 }
 
 /// The ids among which matches are.

@@ -255,7 +255,7 @@ async fn a_newer_schema_is_refused_with_both_versions_named() {
     let mut case = Case::new().await;
     case.commit(vec![put(pod("a", 1))]).await.unwrap();
     case.execute("INSERT INTO governance_schema VALUES (99, 'x', 'later')");
-    case.assert_unusable("version 99, this program knows up to 1").await;
+    case.assert_unusable("version 99, this program knows up to 2").await;
     case.execute("DELETE FROM governance_schema WHERE version = 99");
     case.acquire().await.unwrap();
     assert_eq!(case.names().await, ["a"]);
@@ -522,4 +522,71 @@ async fn a_question_nobody_waits_for_is_not_worked_on() {
         let answer = case.store.readers.ask(move |reading| reading.read(&query, seen)).await;
         assert_eq!(answer.unwrap().total, expected);
     }
+}
+
+/// Entries of the pod, by SQL.
+const MANY: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000) \
+    INSERT INTO governance_audit (at, action, result, service_name, pod_name, details) \
+    SELECT '2026-01-02 03:04:05.678901', 'register', 'success', 'eir', 'many', '' FROM n";
+
+async fn total(case: &Case, pod: &str) -> usize {
+    let pod = Some(pod.to_owned());
+    let query = AuditQuery { pod, limit: 1, ..AuditQuery::default() };
+    case.store.read_audit(query).await.unwrap().total
+}
+
+fn digests(case: &Case) -> u32 {
+    let count = "SELECT count(*) FROM governance_audit_blocks";
+    case.shell().query_row(count, (), |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn an_audit_of_an_earlier_version_is_read_before_and_digested_after_the_upgrade() {
+    let mut case = Case::new().await;
+    case.execute(MANY);
+    case.execute(
+        "DROP TRIGGER governance_audit_deleted; DROP TRIGGER governance_audit_changed; \
+         DROP TABLE governance_audit_blocks; DELETE FROM governance_schema WHERE version = 2",
+    );
+    assert_eq!(total(&case, "many").await, 9_000);
+    let tenure = case.tenure.unwrap();
+    assert_eq!(case.store.digest_audit(&tenure, 5).await.unwrap(), 0);
+    case.acquire().await.unwrap();
+    let tenure = case.tenure.unwrap();
+    assert_eq!(case.store.digest_audit(&tenure, 5).await.unwrap(), 2);
+    assert_eq!((total(&case, "many").await, total(&case, "none").await), (9_000, 0));
+}
+
+#[tokio::test]
+async fn a_digest_goes_when_somebody_deletes_or_changes_an_entry_by_hand() {
+    let case = Case::new().await;
+    let tenure = case.tenure.unwrap();
+    for (change, left) in [
+        ("DELETE FROM governance_audit WHERE id = 5000", 1),
+        ("UPDATE governance_audit SET pod_name = 'other' WHERE id = 4095", 1),
+        ("DELETE FROM governance_audit", 0),
+    ] {
+        case.execute(MANY);
+        case.store.digest_audit(&tenure, 9).await.unwrap();
+        assert!(digests(&case) > 1);
+        let before = digests(&case);
+        case.execute(change);
+        assert!(if left == 0 { digests(&case) == 0 } else { digests(&case) == before - 1 });
+    }
+    // Ids begin with 1 again.
+    case.execute(&MANY.replace("'many'", "'new'"));
+    assert_eq!((total(&case, "many").await, total(&case, "new").await), (0, 9_000));
+}
+
+#[tokio::test]
+async fn columns_of_any_kind_are_digested() {
+    let case = Case::new().await;
+    case.execute(MANY);
+    case.execute(
+        "UPDATE governance_audit SET at = 'soon', result = 5, pod_name = 7 WHERE id = 5000; \
+         UPDATE governance_audit SET at = 5, action = x'ff', service_name = x'00' WHERE id = 1",
+    );
+    let tenure = case.tenure.unwrap();
+    assert_eq!(case.store.digest_audit(&tenure, 9).await.unwrap(), 2);
+    assert_eq!((total(&case, "7").await, total(&case, "8").await), (1, 0));
 }

@@ -262,3 +262,31 @@ async fn each_change_has_its_entry_in_the_audit_once() {
     assert_eq!(count(AuditAction::Unregister), 1, "{actions:?}");
     assert_eq!(count(AuditAction::Takeover), 1, "{actions:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_audit_that_cannot_be_digested_is_no_fault_of_the_store() {
+    for fault in [Fault::NotApplied, Fault::UnknownApplied, Fault::HangBefore] {
+        let rig = Rig::start().await;
+        rig.store.script(Step::DigestAudit, [fault.clone()]);
+        rig.until("it was tried", || rig.store.count(Step::DigestAudit).calls == 1).await;
+        rig.register("a", 1).await.unwrap();
+        assert!(rig.takes_writes(), "{fault:?}");
+        rig.until("it is tried again", || rig.store.count(Step::DigestAudit).successes == 1).await;
+        assert!(rig.takes_writes(), "{fault:?}");
+        rig.stop_and_compare().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn digesting_the_audit_does_not_tell_that_the_store_takes_writes() {
+    let rig = Rig::start().await;
+    rig.store.script(Step::WriteHealth, vec![Fault::NotApplied; 1_000]);
+    rig.store.script(Step::PruneAudit, vec![Fault::NotApplied; 1_000]);
+    rig.store.script(Step::Commit, vec![Fault::NotApplied; 1_000]);
+    assert!(rig.register("a", 1).await.is_err());
+    assert!(!rig.takes_writes());
+    let digested = rig.store.count(Step::DigestAudit).successes;
+    rig.until("it is digested", || rig.store.count(Step::DigestAudit).successes > digested + 1)
+        .await;
+    assert!(!rig.takes_writes());
+}

@@ -86,6 +86,15 @@ impl Store for Restorable {
         async move { store.prune_audit(tenure, before, limit).await }.boxed()
     }
 
+    fn digest_audit<'a>(
+        &'a self,
+        tenure: &'a Tenure,
+        blocks: usize,
+    ) -> BoxFuture<'a, Result<usize, CommitError>> {
+        let store = self.now();
+        async move { store.digest_audit(tenure, blocks).await }.boxed()
+    }
+
     fn read_audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<AuditPage, StoreFault>> {
         let store = self.now();
         async move { store.read_audit(query).await }.boxed()
