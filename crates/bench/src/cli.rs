@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Health(HealthOptions),
     /// Registrations without watchers and with them, in turns.
     Watch(WatchOptions),
+    /// Questions to an audit of millions of entries, before and after its blocks have digests.
+    Audit(AuditOptions),
     /// The ceiling, as the other commands start it.
     #[command(hide = true)]
     Bare(BareOptions),
@@ -128,6 +130,28 @@ pub(crate) struct RestartOptions {
     pub(crate) rounds: u32,
     #[command(flatten)]
     pub(crate) manager: ManagerOptions,
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditOptions {
+    /// Entries of the audit.
+    #[arg(long, default_value_t = 10_000_000, value_parser = value_parser!(u32).range(10_000..=100_000_000))]
+    pub(crate) entries: u32,
+    /// Pods that they tell of.
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u32).range(20..=1_000_000))]
+    pub(crate) pods: u32,
+    /// Pages per question; medians are reported.
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=99))]
+    pub(crate) rounds: u32,
+    /// Where the audit is kept; memory keeps too few.
+    #[arg(long, value_enum, default_value = "sqlite")]
+    pub(crate) store: StoreKind,
+    /// Where the data goes: a new directory in there, removed afterwards; PostgreSQL's goes to the
+    /// system's temporary directory [default: that].
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputOptions,
 }

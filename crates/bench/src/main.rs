@@ -52,6 +52,7 @@ fn run(command: &Command) -> anyhow::Result<bool> {
         Command::Read(options) => &options.load.output,
         Command::Watch(options) => &options.load.output,
         Command::Restart(options) => &options.output,
+        Command::Audit(options) => &options.output,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(output.threads.into())

@@ -221,7 +221,7 @@ impl Manager {
 }
 
 /// A server of its own on this machine, which waits for the disk as one in earnest does.
-fn new_database() -> anyhow::Result<Cluster> {
+pub(crate) fn new_database() -> anyhow::Result<Cluster> {
     Cluster::start_with(&[("fsync", "on"), ("synchronous_commit", "on")]).context(
         "no PostgreSQL can be started to measure on; it needs the server's package, for example \
          `apt-get install postgresql`",

@@ -32,6 +32,8 @@ pub(crate) struct Report {
     pub(crate) loads: Vec<LoadResult>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) starts: Vec<StartResult>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) questions: Vec<QuestionResult>,
     pub(crate) rows: Vec<NamedRows>,
     pub(crate) verdicts: Vec<Verdict>,
     /// What makes the run worthless, whatever its figures.
@@ -85,6 +87,21 @@ pub(crate) struct StartResult {
     /// Median time from SIGTERM to the end of the process.
     pub(crate) stop_ms: Option<f64>,
     pub(crate) starts: usize,
+}
+
+/// One question to the audit.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct QuestionResult {
+    pub(crate) question: String,
+    /// Entries of the page.
+    pub(crate) found: usize,
+    /// Entries that match, as far as they were counted.
+    pub(crate) total: usize,
+    pub(crate) is_minimum: bool,
+    /// Median time of the page while no block had a digest.
+    pub(crate) plain_ms: f64,
+    /// The same once all had.
+    pub(crate) digest_ms: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -172,6 +189,10 @@ impl Report {
             text += &render(&self.start_cells());
             text.push('\n');
         }
+        if !self.questions.is_empty() {
+            text += &render(&self.question_cells());
+            text.push('\n');
+        }
         if !self.rows.is_empty() {
             text += &render(&self.row_cells());
             text.push('\n');
@@ -216,6 +237,21 @@ impl Report {
                 megabytes_text(Some(start.peak_bytes)),
                 start.stop_ms.map_or_else(dash, |ms| format!("{ms:.1}")),
                 start.starts.to_string(),
+            ]
+        }));
+        cells
+    }
+
+    fn question_cells(&self) -> Vec<Vec<String>> {
+        let head = ["question", "page", "total", "ms without digests", "ms"];
+        let mut cells = vec![head.map(str::to_owned).to_vec()];
+        cells.extend(self.questions.iter().map(|result| {
+            vec![
+                result.question.clone(),
+                result.found.to_string(),
+                format!("{}{}", if result.is_minimum { "≥ " } else { "" }, result.total),
+                format!("{:.1}", result.plain_ms),
+                format!("{:.1}", result.digest_ms),
             ]
         }));
         cells
@@ -361,6 +397,7 @@ mod tests {
                 rounds,
             }],
             starts: Vec::new(),
+            questions: Vec::new(),
             rows: Vec::new(),
             verdicts: vec![Verdict::at_least("ratio", 0.614, 0.55)],
             faults: Vec::new(),

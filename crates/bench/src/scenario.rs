@@ -3,6 +3,7 @@
 //! Invariants: contenders are measured alternately within a round, never at the same time; a
 //! registry is filled without a single refusal, or nothing is measured.
 
+mod audit;
 mod fanout;
 mod health;
 mod read;
@@ -36,6 +37,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<Report> {
         Command::Fanout(options) => fanout::run(options).await,
         Command::Health(options) => health::run(options).await,
         Command::Watch(options) => watch::run(options).await,
+        Command::Audit(options) => audit::run(options).await,
         Command::Bare(_) | Command::Farm(_) | Command::Pods(_) | Command::Ask(_) => {
             bail!("a part of a scenario is none")
         }
@@ -230,6 +232,7 @@ fn new_report(scenario: &'static str, settings: String) -> Report {
         processors: std::thread::available_parallelism().map_or(1, usize::from),
         loads: Vec::new(),
         starts: Vec::new(),
+        questions: Vec::new(),
         rows: Vec::new(),
         verdicts: Vec::new(),
         faults: Vec::new(),
