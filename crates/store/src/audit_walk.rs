@@ -1,19 +1,20 @@
 //! The way through the audit that answers a question: part by part, newest first, past the blocks
 //! whose digests say that nothing there can match.
 //!
-//! The stores differ in how they ask; what they ask for is decided here. Memory stays bounded: a
-//! part is at most [`PART_BLOCKS_MAX`] blocks, of 12 KiB each.
+//! The stores differ in how they ask; what they ask for is decided here. A part is as many digests
+//! as are read at once, and all ids down to the last of them, so that ids without entries, or
+//! without digests, cost nothing; memory stays bounded, for a digest has at most 12 KiB.
 
 use std::collections::BTreeSet;
 
 use crate::audit_digest::{Probe, block_of, first_id};
 use crate::audit_query::{AUDIT_TOTAL_MAX, AuditQuery, Count, Span};
 
-/// Blocks of the first part: what most people ask for is found among the newest.
-const PART_BLOCKS: i64 = 8;
-/// Each part is so many times as large as the one before it, up to the largest.
-const PART_GROWTH: i64 = 4;
-const PART_BLOCKS_MAX: i64 = 256;
+/// Digests of the first part: what most people ask for is found among the newest.
+const DIGESTS: i64 = 8;
+/// Each part has so many times as many as the one before it, up to the most.
+const GROWTH: i64 = 4;
+const DIGESTS_MAX: i64 = 256;
 /// For a total so many ids are looked at; what digests rule out is not looked at. So a total never
 /// costs more than a second, however rare the matches are.
 const COUNTED_IDS_MAX: i64 = 2_000_000;
@@ -23,55 +24,81 @@ const COUNTED_IDS_MAX: i64 = 2_000_000;
 pub(crate) struct Walk<'a> {
     probe: Option<&'a Probe>,
     rest: Span,
-    blocks: i64,
+    digests: i64,
+}
+
+/// The digests that are to be read next: of blocks from `low` to before `high`, newest first, at
+/// most so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) low: i64,
+    pub(crate) high: i64,
+    pub(crate) limit: i64,
+}
+
+/// Digests that were read, as far as they matter.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    count: i64,
+    lowest: i64,
+    passed_over: BTreeSet<i64>,
 }
 
 impl<'a> Walk<'a> {
     /// Through `span`. Without a probe everything matches, and no digest is needed.
     pub(crate) fn new(probe: Option<&'a Probe>, span: Span) -> Self {
-        Self { probe, rest: span, blocks: PART_BLOCKS }
+        Self { probe, rest: span, digests: DIGESTS }
     }
 
-    /// The next part; none at the end.
-    pub(crate) fn part(&mut self) -> Option<Span> {
+    pub(crate) fn is_done(&self) -> bool {
+        self.rest.low >= self.rest.high
+    }
+
+    /// The digests to be read for the next part; none if digests are of no use.
+    pub(crate) fn wanted(&self) -> Option<Wanted> {
         let Span { low, high } = self.rest;
-        if low >= high {
-            return None;
+        self.probe.filter(|_| low < high).map(|_| Wanted {
+            low: block_of(low),
+            high: block_of(high - 1).saturating_add(1),
+            limit: self.digests,
+        })
+    }
+
+    /// Takes a digest in; they come newest first.
+    pub(crate) fn see(&self, seen: &mut Seen, block: i64, digest: &[u8]) {
+        seen.count += 1;
+        seen.lowest = block;
+        if self.probe.is_some_and(|probe| !probe.may_match(digest)) {
+            seen.passed_over.insert(block);
         }
-        let reach = first_id(block_of(high - 1).saturating_sub(self.blocks - 1));
-        let from = if self.probe.is_some() { low.max(reach) } else { low };
-        self.blocks = (self.blocks * PART_GROWTH).min(PART_BLOCKS_MAX);
+    }
+
+    /// What is to be looked at of the next part, newest first.
+    pub(crate) fn stretches(&mut self, seen: &Seen) -> Vec<Span> {
+        let Span { low, high } = self.rest;
+        let is_last = self.probe.is_none() || seen.count < self.digests;
+        let from = if is_last { low } else { low.max(first_id(seen.lowest)) };
         self.rest.high = from;
-        Some(Span { low: from, high })
+        self.digests = (self.digests * GROWTH).min(DIGESTS_MAX);
+        stretches(Span { low: from, high }, &seen.passed_over)
     }
+}
 
-    /// The blocks of a part whose digests are to be read, from the first to before the last; none
-    /// if digests are of no use.
-    pub(crate) fn digests_of(&self, part: Span) -> Option<(i64, i64)> {
-        self.probe.map(|_| (block_of(part.low), block_of(part.high - 1).saturating_add(1)))
-    }
-
-    /// Whether a block with this digest may be passed over.
-    pub(crate) fn passes_over(&self, digest: &[u8]) -> bool {
-        self.probe.is_some_and(|probe| !probe.may_match(digest))
-    }
-
-    /// What is to be looked at of a part, newest first: all of it but blocks that are passed over.
-    pub(crate) fn stretches(part: Span, passed_over: &BTreeSet<i64>) -> Vec<Span> {
-        let mut stretches: Vec<Span> = Vec::new();
-        let mut high = part.high;
-        for block in passed_over.iter().rev() {
-            let low = first_id(block.saturating_add(1)).max(part.low);
-            if low < high {
-                stretches.push(Span { low, high });
-            }
-            high = high.min(first_id(*block));
+/// All of a part but the blocks that are passed over.
+fn stretches(part: Span, passed_over: &BTreeSet<i64>) -> Vec<Span> {
+    let mut stretches: Vec<Span> = Vec::new();
+    let mut high = part.high;
+    for block in passed_over.iter().rev() {
+        let low = first_id(block.saturating_add(1)).max(part.low);
+        if low < high {
+            stretches.push(Span { low, high });
         }
-        if part.low < high {
-            stretches.push(Span { low: part.low, high });
-        }
-        stretches
+        high = high.min(first_id(*block));
     }
+    if part.low < high {
+        stretches.push(Span { low: part.low, high });
+    }
+    stretches
 }
 
 /// How much of a page is still to be read.
@@ -148,37 +175,58 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit_digest::BLOCK_IDS;
+    use crate::audit_digest::Gathering;
 
     fn probe() -> Probe {
         let query = AuditQuery { pod: Some("a".to_owned()), ..AuditQuery::default() };
         Probe::of(&query).unwrap()
     }
 
-    fn parts(probe: Option<&Probe>, span: Span) -> Vec<Span> {
+    /// What is looked at, if there are these digests, and how many parts that took.
+    fn walk(probe: Option<&Probe>, span: Span, digests: &[(i64, &[u8])]) -> (Vec<Span>, usize) {
         let mut walk = Walk::new(probe, span);
-        std::iter::from_fn(|| walk.part()).collect()
+        let (mut looked_at, mut parts) = (Vec::new(), 0);
+        while !walk.is_done() {
+            let mut seen = Seen::default();
+            if let Some(Wanted { low, high, limit }) = walk.wanted() {
+                assert!(limit <= DIGESTS_MAX);
+                let found = digests.iter().rev().filter(|(block, _)| (low..high).contains(block));
+                for (block, digest) in found.take(usize::try_from(limit).unwrap()) {
+                    walk.see(&mut seen, *block, digest);
+                }
+            }
+            looked_at.extend(walk.stretches(&seen));
+            parts += 1;
+        }
+        (looked_at, parts)
     }
 
     #[test]
-    fn parts_join_without_gap_and_grow_up_to_a_limit() {
+    fn all_is_looked_at_but_what_digests_rule_out() {
         let probe = probe();
-        for span in [
-            Span { low: 1, high: 2 },
-            Span { low: 5_000, high: 100_000 },
-            Span { low: 1, high: 10_000_001 },
-            Span { low: 4_096, high: 8 * 4_096 },
-        ] {
-            let parts = parts(Some(&probe), span);
-            assert_eq!(parts.first().unwrap().high, span.high);
-            assert_eq!(parts.last().unwrap().low, span.low);
-            assert!(parts.windows(2).all(|pair| pair[0].low == pair[1].high));
-            assert!(parts.iter().all(|part| part.high - part.low <= 256 * BLOCK_IDS));
-            assert!(parts.len() <= 14, "{}", parts.len());
-        }
-        assert_eq!(parts(Some(&probe), Span { low: 7, high: 7 }), []);
+        let nothing = Gathering::default().digest(None);
         let all = Span { low: 1, high: 10_000_001 };
-        assert_eq!(parts(None, all), [all]);
+        assert_eq!(walk(None, all, &[(5, &nothing)]), (vec![all], 1));
+        assert_eq!(walk(Some(&probe), all, &[]), (vec![all], 1));
+        assert_eq!(walk(Some(&probe), Span { low: 7, high: 7 }, &[]), (vec![], 0));
+        // Block 1,000 is damaged.
+        let digests: Vec<(i64, &[u8])> = (0..2_441)
+            .map(|block| (block, if block == 1_000 { &[][..] } else { &nothing[..] }))
+            .collect();
+        let (looked_at, parts) = walk(Some(&probe), all, &digests);
+        let newest = Span { low: 2_441 * 4_096, high: 10_000_001 };
+        assert_eq!(looked_at, [newest, Span { low: 4_096_000, high: 4_100_096 }]);
+        assert!(parts <= 14, "{parts}");
+    }
+
+    #[test]
+    fn ids_without_entries_cost_nothing() {
+        let probe = probe();
+        let nothing = Gathering::default().digest(None);
+        let digests: Vec<(i64, &[u8])> = (0..100).map(|block| (block, &nothing[..])).collect();
+        let (looked_at, parts) = walk(Some(&probe), Span { low: 1, high: i64::MAX }, &digests);
+        assert_eq!(looked_at, [Span { low: 409_600, high: i64::MAX }]);
+        assert!(parts <= 4, "{parts}");
     }
 
     #[test]
@@ -193,7 +241,7 @@ mod tests {
             (vec![0, 1, 2, 3, 4], vec![]),
             (vec![-1, 5, 900], vec![(4_000, 20_000)]),
         ] {
-            let stretches = Walk::stretches(part, &passed_over.iter().copied().collect());
+            let stretches = stretches(part, &passed_over.iter().copied().collect());
             let found: Vec<_> = stretches.iter().map(|span| (span.low, span.high)).collect();
             assert_eq!(found, expected, "{passed_over:?}");
         }

@@ -15,6 +15,7 @@
 pub mod audit;
 mod audit_digest;
 pub mod audit_query;
+mod audit_undigested;
 mod audit_walk;
 pub mod batch;
 pub mod contract;
@@ -112,9 +113,8 @@ pub struct Description {
 /// Durable storage of the registry.
 ///
 /// One caller writes: the engine. It never has two of `acquire`, `commit` and `rewrite` under way
-/// at once; `write_health`, `renew`, `prune_audit` and
-/// `digest_audit` may run beside a `commit`. A future that is
-/// dropped may still take effect, as a statement that was sent does.
+/// at once; `write_health`, `renew`, `prune_audit` and `digest_audit` may run beside a `commit`. A
+/// future that is dropped may still take effect, as a statement that was sent does.
 pub trait Store: Send + Sync + 'static {
     /// What and where it is; answers without touching the data.
     fn describe(&self) -> Description;

@@ -25,6 +25,7 @@ use super::session::Purpose;
 use super::write::{lost, silence};
 use super::{PostgresStore, statements};
 use crate::audit_digest::{About, BLOCK_IDS, Gathering, complete_blocks, first_id};
+use crate::audit_undigested::{Ask, PAGE, Undigested};
 use crate::{CommitError, Tenure};
 
 /// A block with gaps is settled so long after a later entry was first seen.
@@ -68,14 +69,11 @@ impl Sightings {
         })
     }
 
-    /// The blocks among `found` that are worth reading.
-    fn readable(&mut self, now: Instant, found: Vec<i64>, blocks: usize) -> Vec<i64> {
-        let settled: Vec<i64> =
-            self.unsettled.iter().copied().filter(|block| self.is_settled(now, *block)).collect();
-        for block in settled {
-            self.unsettled.remove(&block);
-        }
-        found.into_iter().filter(|block| !self.unsettled.contains(block)).take(blocks).collect()
+    /// The blocks that need not be read again yet.
+    fn unsettled(&mut self, now: Instant) -> BTreeSet<i64> {
+        let waiting = self.unsettled.iter().filter(|block| !self.is_settled(now, **block));
+        self.unsettled = waiting.copied().collect();
+        self.unsettled.clone()
     }
 
     fn put_off(&mut self, block: i64) {
@@ -136,21 +134,24 @@ impl PostgresStore {
         let Some((lowest, highest)) = lowest.zip(highest) else { return Ok(Vec::new()) };
         let now = Instant::now();
         self.sightings().note(epoch, now, highest);
+        let unsettled = self.sightings().unsettled(now);
         let complete = complete_blocks(lowest, highest);
-        if complete.is_empty() {
-            return Ok(Vec::new());
+        let mut search = Undigested::new(&complete, blocks, &unsettled);
+        while let Some(ask) = search.ask() {
+            match ask {
+                Ask::Digested(low, high) => {
+                    let rows = client.query(statements::DIGESTED, &[&low, &high, &PAGE]).await?;
+                    let blocks = rows.iter().map(|row| row.try_get(0));
+                    search.tell_digested(blocks.collect::<Result<_, Error>>()?);
+                }
+                Ask::HighestBelow(id) => {
+                    let row = client.query_one(statements::AUDIT_LAST_BEFORE, &[&id]).await?;
+                    search.tell_highest(row.try_get(0)?);
+                }
+            }
         }
-        let limit = i64::try_from(blocks + UNSETTLED_MAX).unwrap_or(i64::MAX);
-        let last = complete.end - 1;
-        let found = client
-            .query(statements::UNDIGESTED, &[&last, &complete.start, &limit])
-            .await?
-            .iter()
-            .map(|row| row.try_get(0))
-            .collect::<Result<Vec<i64>, Error>>()?;
-        let readable = self.sightings().readable(now, found, blocks);
         let mut made = Vec::new();
-        for block in readable {
+        for block in search.found() {
             let (entries, digest) = digest(client, block).await?;
             let mut sightings = self.sightings();
             if is_full(block, entries) || sightings.is_settled(now, block) {
@@ -225,15 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_waits_is_not_read_again_and_keeps_nobody_from_its_turn() {
+    fn a_block_that_waits_is_not_read_again_before_its_time() {
         let begin = Instant::now();
         let mut sightings = Sightings::default();
         sightings.note(1, begin, 20_000);
-        assert_eq!(sightings.readable(begin, vec![3, 2, 1], 2), [3, 2]);
         sightings.put_off(3);
-        sightings.put_off(2);
-        assert_eq!(sightings.readable(begin, vec![3, 2, 1, 0], 2), [1, 0]);
-        assert_eq!(sightings.readable(begin + SETTLING, vec![3, 2, 1], 2), [3, 2]);
+        sightings.put_off(90);
+        assert_eq!(sightings.unsettled(begin), [3, 90].into());
+        assert_eq!(sightings.unsettled(begin + SETTLING), [90].into());
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //!
 //! Not here: who may ask, and how many at once; which way leads past what cannot match.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use governance_domain::Timestamp;
@@ -17,7 +16,7 @@ use super::write::silence;
 use super::{PostgresStore, statements};
 use crate::audit_digest::Probe;
 use crate::audit_query::{AuditPage, AuditQuery, AuditRecord, Bisection, Count, Span};
-use crate::audit_walk::{Reading, Tally, Walk};
+use crate::audit_walk::{Reading, Seen, Tally, Walk, Wanted};
 use crate::{AuditAction, AuditResult, StoreFault};
 
 impl PostgresStore {
@@ -133,16 +132,17 @@ impl<'a> Question<'a> {
 
     /// What may match of the next part; none at the end.
     async fn stretches(&self, walk: &mut Walk<'_>) -> Result<Option<Vec<Span>>, Error> {
-        let Some(part) = walk.part() else { return Ok(None) };
-        let mut passed_over = BTreeSet::new();
-        if let (Some(blocks), Some(statement)) = (walk.digests_of(part), &self.digests) {
-            for row in self.client.query(statement, &[&blocks.0, &blocks.1]).await? {
-                if walk.passes_over(row.try_get(1)?) {
-                    passed_over.insert(row.try_get(0)?);
-                }
+        if walk.is_done() {
+            return Ok(None);
+        }
+        let mut seen = Seen::default();
+        if let (Some(wanted), Some(statement)) = (walk.wanted(), &self.digests) {
+            let Wanted { low, high, limit } = wanted;
+            for row in self.client.query(statement, &[&low, &high, &limit]).await? {
+                walk.see(&mut seen, row.try_get(0)?, row.try_get(1)?);
             }
         }
-        Ok(Some(Walk::stretches(part, &passed_over)))
+        Ok(Some(walk.stretches(&seen)))
     }
 
     /// How many match, up to `most`.

@@ -237,15 +237,18 @@ pub(super) fn audit_matches(columns: &str) -> String {
     )
 }
 
-/// The digests of some blocks.
-pub(super) const AUDIT_DIGESTS: &str =
-    "SELECT block, digest FROM governance_audit_blocks WHERE block >= $1 AND block < $2";
+/// Digests of some blocks, newest first.
+pub(super) const AUDIT_DIGESTS: &str = "
+SELECT block, digest FROM governance_audit_blocks
+ WHERE block >= $1 AND block < $2 ORDER BY block DESC LIMIT $3::bigint";
 
-/// Blocks without a digest, newest first, from one down to another.
-pub(super) const UNDIGESTED: &str = "
-SELECT complete.block FROM generate_series($1::bigint, $2::bigint, -1) AS complete(block)
- WHERE NOT EXISTS (SELECT 1 FROM governance_audit_blocks b WHERE b.block = complete.block)
- LIMIT $3::bigint";
+/// The newest of some blocks that have a digest.
+pub(super) const DIGESTED: &str = "
+SELECT block FROM governance_audit_blocks
+ WHERE block >= $1 AND block <= $2 ORDER BY block DESC LIMIT $3::bigint";
+
+/// The last entry before an id.
+pub(super) const AUDIT_LAST_BEFORE: &str = "SELECT max(id) FROM governance_audit WHERE id < $1";
 
 /// What a digest tells of the entries of a block.
 pub(super) const AUDIT_BLOCK: &str = "

@@ -5,12 +5,15 @@
 //! entry follows; digests are only made, and only stored, of such blocks. When entries are deleted,
 //! so that ids could be given again, the triggers of the table delete their blocks' digests.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension};
 
 use super::lease;
 use super::session::Session;
 use crate::CommitError;
 use crate::audit_digest::{About, Gathering, complete_blocks, first_id};
+use crate::audit_undigested::{Ask, PAGE, Undigested};
 use crate::rows::{read_time, time_text};
 
 /// A digest that is to be stored.
@@ -39,20 +42,26 @@ pub(super) fn make(view: &Connection, blocks: usize) -> rusqlite::Result<Vec<Mad
 
 fn missing(view: &Connection, blocks: usize) -> rusqlite::Result<Vec<i64>> {
     let Some((lowest, highest)) = ends(view)? else { return Ok(Vec::new()) };
-    let complete = complete_blocks(lowest, highest);
-    if complete.is_empty() {
-        return Ok(Vec::new());
+    let none = BTreeSet::new();
+    let mut search = Undigested::new(&complete_blocks(lowest, highest), blocks, &none);
+    while let Some(ask) = search.ask() {
+        match ask {
+            Ask::Digested(low, high) => {
+                let mut statement = view.prepare_cached(
+                    "SELECT block FROM governance_audit_blocks WHERE block >= ?1 AND block <= ?2 \
+                     ORDER BY block DESC LIMIT ?3",
+                )?;
+                let digested = statement.query_map((low, high, PAGE), |row| row.get(0))?;
+                search.tell_digested(digested.collect::<Result<_, _>>()?);
+            }
+            Ask::HighestBelow(id) => {
+                let mut statement =
+                    view.prepare_cached("SELECT max(id) FROM governance_audit WHERE id < ?1")?;
+                search.tell_highest(statement.query_row([id], |row| row.get(0))?);
+            }
+        }
     }
-    let mut statement = view.prepare_cached(
-        "WITH RECURSIVE complete (block) AS (SELECT ?2 - 1 UNION ALL \
-         SELECT block - 1 FROM complete WHERE block > ?1) \
-         SELECT block FROM complete WHERE NOT EXISTS \
-         (SELECT 1 FROM governance_audit_blocks AS known WHERE known.block = complete.block) \
-         LIMIT ?3",
-    )?;
-    let limit = i64::try_from(blocks).unwrap_or(i64::MAX);
-    let rows = statement.query_map((complete.start, complete.end, limit), |row| row.get(0))?;
-    rows.collect()
+    Ok(search.found())
 }
 
 /// The lowest and the highest id.

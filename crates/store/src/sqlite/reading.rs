@@ -5,7 +5,6 @@
 //!
 //! Not here: who may ask, and how long they wait; which way leads past what cannot match.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,7 +20,7 @@ use super::session::FileId;
 use super::thread::{Owned, StoreThread};
 use crate::audit_digest::Probe;
 use crate::audit_query::{AuditPage, AuditQuery, AuditRecord, Bisection, Count, Span};
-use crate::audit_walk::{self, Tally, Walk};
+use crate::audit_walk::{self, Seen, Tally, Walk, Wanted};
 use crate::rows::{read_time, time_text};
 use crate::{AuditAction, AuditResult, StoreFault};
 
@@ -186,21 +185,21 @@ fn walk(
     mut look: impl FnMut(Span) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<()> {
     let mut walk = Walk::new(probe, span);
-    while let Some(part) = walk.part() {
-        let mut passed_over = BTreeSet::new();
-        if let Some(blocks) = walk.digests_of(part) {
+    while !walk.is_done() {
+        let mut seen = Seen::default();
+        if let Some(Wanted { low, high, limit }) = walk.wanted() {
             let mut statement = view.prepare_cached(
-                "SELECT block, digest FROM governance_audit_blocks WHERE block >= ?1 AND block < ?2",
+                "SELECT block, digest FROM governance_audit_blocks \
+                 WHERE block >= ?1 AND block < ?2 ORDER BY block DESC LIMIT ?3",
             )?;
-            let mut rows = statement.query(blocks)?;
+            let mut rows = statement.query((low, high, limit))?;
             while let Some(row) = rows.next()? {
                 // What is no digest rules nothing out.
-                if walk.passes_over(row.get_ref(1)?.as_blob().unwrap_or_default()) {
-                    passed_over.insert(row.get(0)?);
-                }
+                let digest = row.get_ref(1)?.as_blob().unwrap_or_default();
+                walk.see(&mut seen, row.get(0)?, digest);
             }
         }
-        for stretch in Walk::stretches(part, &passed_over) {
+        for stretch in walk.stretches(&seen) {
             if !look(stretch)? {
                 return Ok(());
             }

@@ -264,6 +264,22 @@ async fn each_change_has_its_entry_in_the_audit_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_audit_is_pruned_and_digested_although_there_is_always_health_to_write() {
+    let rig = Rig::start().await;
+    let id = rig.register("a", 1).await.unwrap().registration_id;
+    rig.store.script(Step::WriteHealth, vec![Fault::NotApplied; 10_000]);
+    rig.observe("a", id, Status::Unhealthy);
+    rig.until("it was tried", || rig.store.count(Step::WriteHealth).faults > 0).await;
+    let counts = |step| rig.store.count(step).successes;
+    let before = [counts(Step::PruneAudit), counts(Step::DigestAudit)];
+    rig.until("both were done twice", || {
+        counts(Step::PruneAudit) > before[0] + 1 && counts(Step::DigestAudit) > before[1] + 1
+    })
+    .await;
+    assert_eq!(rig.store.count(Step::WriteHealth).successes, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_audit_that_cannot_be_digested_is_no_fault_of_the_store() {
     for fault in [Fault::NotApplied, Fault::UnknownApplied, Fault::HangBefore] {
         let rig = Rig::start().await;
