@@ -40,21 +40,15 @@ const SERVICE: u8 = 1;
 const POD: u8 = 2;
 const ACTION: u8 = 4;
 const RESULT: u8 = 8;
-const OUTCOME: u8 = ACTION | RESULT;
 
 /// Combinations in the order in which they are given room: the first group is always there, each
-/// further one only after those before it.
-const GROUPS: [&[u8]; 3] = [
-    &[ACTION, RESULT, OUTCOME, SERVICE, POD, SERVICE | POD],
-    &[SERVICE | ACTION, SERVICE | RESULT, SERVICE | OUTCOME],
-    &[
-        POD | ACTION,
-        POD | RESULT,
-        POD | OUTCOME,
-        SERVICE | POD | ACTION,
-        SERVICE | POD | RESULT,
-        SERVICE | POD | OUTCOME,
-    ],
+/// further one only after those before it. Pods are seldom named alike in two services; where they
+/// are, they have few names, and there is room to tell them apart.
+const GROUPS: [&[u8]; 4] = [
+    &[ACTION, RESULT, ACTION | RESULT, SERVICE, POD],
+    &[SERVICE | ACTION, SERVICE | RESULT],
+    &[SERVICE | POD],
+    &[POD | ACTION, POD | RESULT],
 ];
 
 /// The hashes of service, pod, action and result; none for what an entry does not have, or a
@@ -147,11 +141,6 @@ impl Gathering {
         let mut tokens = Vec::new();
         let mut groups = 0;
         for combinations in GROUPS {
-            // A group with pods in it has at least as many tokens as there are different entries.
-            let is_hopeless = groups == 2 && tokens.len() + self.seen.len() > TOKENS_MAX;
-            if is_hopeless {
-                break;
-            }
             let of_entry = |parts| combinations.iter().filter_map(move |mask| token(*mask, parts));
             let mut more: Vec<u64> = self.seen.iter().flat_map(of_entry).collect();
             more.sort_unstable();
@@ -271,12 +260,13 @@ fn token(mask: u8, parts: &Parts) -> Option<u64> {
 
 /// The bits of a token in a filter of so many words.
 fn bits(token: u64, words: usize) -> impl Iterator<Item = usize> {
-    let first = token & 0xffff_ffff;
-    let step = token >> 32 | 1;
-    let count = (words as u64 * 64).max(1);
+    // Two numbers of 32 bits give as many as are needed (Kirsch, Mitzenmacher, 2006); each is then
+    // scaled to the filter instead of divided by it.
+    let [first, step] = [token & 0xffff_ffff, token >> 32 | 1];
+    let count = words as u64 * 64;
     (0..u64::from(PROBES)).map(move |probe| {
-        let bit = (first + probe * step) % count;
-        usize::try_from(bit).unwrap_or(usize::MAX)
+        let number = (first + probe * step) & 0xffff_ffff;
+        usize::try_from((number * count) >> 32).unwrap_or(usize::MAX)
     })
 }
 
@@ -474,7 +464,7 @@ mod tests {
         let digest = digest(&[row]);
         let (words, _) = digest[2..].as_chunks::<8>();
         let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
-        assert_eq!(digest[..2], [1, 3]);
+        assert_eq!(digest[..2], [1, 4]);
         let filter =
             [11_547_370_821_106_569_411, 18_166_410_488_453_489_011, 8_489_342_494_529_256_519];
         let at = 1_767_323_045_678_901;
