@@ -16,8 +16,8 @@ const DIGESTS: i64 = 2;
 const GROWTH: i64 = 4;
 const DIGESTS_MAX: i64 = 256;
 /// For a total so many ids are looked at; what digests rule out is not looked at. So a total never
-/// costs more than a second, however rare the matches are.
-const COUNTED_IDS_MAX: i64 = 2_000_000;
+/// costs more than half a second, however rare the matches are.
+const COUNTED_IDS_MAX: i64 = 1_000_000;
 
 /// The ids that are left of a question.
 #[derive(Debug)]
