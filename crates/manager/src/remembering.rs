@@ -135,6 +135,14 @@ impl Store for RememberingStore {
         self.store.prune_audit(tenure, before, limit)
     }
 
+    fn digest_audit<'a>(
+        &'a self,
+        tenure: &'a Tenure,
+        blocks: usize,
+    ) -> BoxFuture<'a, Result<usize, CommitError>> {
+        self.store.digest_audit(tenure, blocks)
+    }
+
     fn read_audit(&self, query: AuditQuery) -> BoxFuture<'_, Result<AuditPage, StoreFault>> {
         self.store.read_audit(query)
     }

@@ -94,7 +94,7 @@ impl Site {
             }
             StoreKind::Memory => bail!("--store memory keeps ten thousand entries"),
         };
-        let owner = Owner { id: Uuid::nil(), address: "127.0.0.1:1".to_owned() };
+        let owner = Owner { id: Uuid::nil(), address: "127.0.0.1:1".to_owned(), last: None };
         let tenure = store.acquire(&owner).await?;
         Ok(Self { store, tenure, database, home })
     }

@@ -6,7 +6,9 @@
 //! so that ids could be given again, the triggers of the table delete their blocks' digests.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::lease;
@@ -16,10 +18,18 @@ use crate::audit_digest::{About, Gathering, complete_blocks, first_id};
 use crate::audit_undigested::{Ask, PAGE, Undigested};
 use crate::rows::{read_time, time_text};
 
-/// A digest that is to be stored.
+/// Digests that are to be stored.
 pub(super) struct Made {
-    block: i64,
-    digest: Vec<u8>,
+    digests: Vec<(i64, Vec<u8>)>,
+    /// The last entry when they were made, with its time: tells this audit from another that was
+    /// put in its place.
+    last: (i64, Value),
+}
+
+impl Made {
+    pub(super) fn is_empty(&self) -> bool {
+        self.digests.is_empty()
+    }
 }
 
 /// Whether the table of digests is there: it is not before a manager of this version wrote.
@@ -32,18 +42,26 @@ pub(super) fn are_kept(view: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// Digests of the newest complete blocks that have none.
-pub(super) fn make(view: &Connection, blocks: usize) -> rusqlite::Result<Vec<Made>> {
-    if !are_kept(view)? {
-        return Ok(Vec::new());
-    }
-    let made = |block| Ok(Made { block, digest: digest(view, block)? });
-    missing(view, blocks)?.into_iter().map(made).collect()
+pub(super) fn make(view: &Connection, blocks: usize) -> rusqlite::Result<Made> {
+    let ends = if are_kept(view)? { ends(view)? } else { None };
+    let Some((lowest, highest)) = ends else {
+        return Ok(Made { digests: Vec::new(), last: (0, Value::Null) });
+    };
+    let missing = missing(view, &complete_blocks(lowest, highest), blocks)?;
+    let made = |block| Ok((block, digest(view, block)?));
+    let digests = missing.into_iter().map(made).collect::<rusqlite::Result<_>>()?;
+    Ok(Made { digests, last: (highest, time_of(view, highest)?) })
 }
 
-fn missing(view: &Connection, blocks: usize) -> rusqlite::Result<Vec<i64>> {
-    let Some((lowest, highest)) = ends(view)? else { return Ok(Vec::new()) };
+/// The time of an entry as it is stored; null if there is no such entry.
+fn time_of(view: &Connection, id: i64) -> rusqlite::Result<Value> {
+    let mut statement = view.prepare_cached("SELECT at FROM governance_audit WHERE id = ?1")?;
+    Ok(statement.query_row([id], |row| row.get(0)).optional()?.unwrap_or(Value::Null))
+}
+
+fn missing(view: &Connection, complete: &Range<i64>, blocks: usize) -> rusqlite::Result<Vec<i64>> {
     let none = BTreeSet::new();
-    let mut search = Undigested::new(&complete_blocks(lowest, highest), blocks, &none);
+    let mut search = Undigested::new(complete, blocks, &none);
     while let Some(ask) = search.ask() {
         match ask {
             Ask::Digested(low, high) => {
@@ -125,22 +143,22 @@ impl Times {
 }
 
 /// See [`crate::Store::digest_audit`].
-pub(super) fn store(
-    session: &mut Session,
-    epoch: u32,
-    made: &[Made],
-) -> Result<usize, CommitError> {
+pub(super) fn store(session: &mut Session, epoch: u32, made: &Made) -> Result<usize, CommitError> {
     session.transact(|desk| {
         lease::check(desk.transaction, epoch)?;
-        // Entries may have been deleted since they were read.
-        let Some((lowest, highest)) = ends(desk.transaction)? else { return Ok(0) };
+        // Entries may have been deleted since they were read, or the whole file replaced.
+        let (last, time) = &made.last;
+        let is_other = time_of(desk.transaction, *last)? != *time;
+        let Some((lowest, highest)) = ends(desk.transaction)?.filter(|_| !is_other) else {
+            return Ok(0);
+        };
         let complete = complete_blocks(lowest, highest);
         let mut statement = desk.transaction.prepare_cached(
             "INSERT INTO governance_audit_blocks (block, digest) VALUES (?1, ?2) \
              ON CONFLICT DO NOTHING",
         )?;
         let mut stored = 0;
-        for Made { block, digest } in made.iter().filter(|made| complete.contains(&made.block)) {
+        for (block, digest) in made.digests.iter().filter(|(block, _)| complete.contains(block)) {
             stored += statement.execute((block, digest))?;
         }
         Ok(stored)

@@ -64,7 +64,7 @@ impl Reading {
     }
 
     /// Digests of at most `blocks` blocks that have none.
-    pub(super) fn digests(&mut self, blocks: usize) -> Result<Vec<Made>, StoreFault> {
+    pub(super) fn digests(&mut self, blocks: usize) -> Result<Made, StoreFault> {
         self.view(None::<fn() -> bool>, |view| digests::make(view, blocks))
     }
 
