@@ -5,7 +5,7 @@
 //! INVARIANT: a tenure is remembered before anything is published in its epoch, unless the data
 //! directory cannot be written to, which the log says.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -29,32 +29,51 @@ const WRITING_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct RememberingStore {
     store: Arc<dyn Store>,
     data_dir: Arc<DataDir>,
+    /// What the file says; read once, because a standby asks four times a second.
+    last: Mutex<Option<LastTenure>>,
 }
 
 impl RememberingStore {
     /// Remembers the tenures that `store` gives.
     pub(crate) fn new(store: Arc<dyn Store>, data_dir: Arc<DataDir>) -> Self {
-        Self { store, data_dir }
+        let last = Mutex::new(data_dir.read(FILE).and_then(|line| parse(&line)));
+        Self { store, data_dir, last }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<LastTenure>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn take(&self, owner: &Owner) -> Result<Tenure, AcquireError> {
-        let last = self.data_dir.read(FILE).and_then(|line| parse(&line));
-        let tenure = self.store.acquire(&Owner { last, ..owner.clone() }).await?;
-        if let Some(last) = last
-            && last.registry_id != tenure.registry_id
-        {
-            warn!(
-                registry_id = %tenure.registry_id,
-                earlier = %last.registry_id,
-                "the store holds another registry than this manager wrote last: a backup that was \
-                 restored, or another database. Pods and watchers are told everything anew"
-            );
+        let last = *self.last();
+        let taken = self.store.acquire(&Owner { last, ..owner.clone() }).await;
+        match &taken {
+            Ok(tenure) => {
+                let Tenure { registry_id, epoch, .. } = *tenure;
+                if let Some(last) = last
+                    && last.registry_id != registry_id
+                {
+                    warn!(
+                        %registry_id,
+                        earlier = %last.registry_id,
+                        "the store holds another registry than this manager knew last: a backup \
+                         that was restored, or another database. Pods and watchers are told \
+                         everything anew"
+                    );
+                }
+                self.remember(LastTenure { registry_id, epoch }).await;
+            }
+            // A standby remembers what the active manager was given.
+            Err(AcquireError::Held { tenure: Some(tenure), .. }) => self.remember(*tenure).await,
+            Err(_) => {}
         }
-        self.remember(&tenure).await;
-        Ok(tenure)
+        taken
     }
 
-    async fn remember(&self, tenure: &Tenure) {
+    async fn remember(&self, tenure: LastTenure) {
+        if self.last().replace(tenure) == Some(tenure) {
+            return;
+        }
         let line = format!("{} {}", tenure.registry_id, tenure.epoch);
         let data_dir = Arc::clone(&self.data_dir);
         let writing = tokio::task::spawn_blocking(move || data_dir.write(FILE, &line));
@@ -120,7 +139,7 @@ impl Store for RememberingStore {
     ) -> BoxFuture<'a, Result<Uuid, CommitError>> {
         async move {
             let registry_id = self.store.rewrite(tenure, pods, audit).await?;
-            self.remember(&Tenure { registry_id, ..*tenure }).await;
+            self.remember(LastTenure { registry_id, epoch: tenure.epoch }).await;
             Ok(registry_id)
         }
         .boxed()
@@ -169,6 +188,7 @@ mod tests {
         assert_eq!(second, Tenure { epoch: first.epoch + 1, ..first });
         // As if the store had known of seventy tenures, and were put back by sixty-eight.
         data_dir.write(FILE, &format!("{} 70", first.registry_id)).unwrap();
+        let store = RememberingStore::new(inner, Arc::clone(&data_dir));
         let restored = store.acquire(&owner()).await.unwrap();
         assert_ne!(restored.registry_id, first.registry_id);
         assert_eq!(restored.epoch, 71);

@@ -9,6 +9,7 @@
 
 mod postgres_common;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use governance_testkit::http::{Wire, request};
@@ -38,7 +39,13 @@ fn lease(cluster: &Cluster) -> (f64, f64) {
 /// A second manager, once it is standby and the active one has learnt of it.
 #[track_caller]
 fn standby_of(active: &ManagerProcess, cluster: &Cluster) -> ManagerProcess {
-    let standby = manager(cluster.address()).launch();
+    standby_at(cluster.address(), active, cluster)
+}
+
+/// The same, with its own way to the database.
+#[track_caller]
+fn standby_at(database: SocketAddr, active: &ManagerProcess, cluster: &Cluster) -> ManagerProcess {
+    let standby = manager(database).launch();
     assert!(until(PATIENCE, || says_standby(&standby, active)), "{}", standby.log_text());
     let (seen, _) = lease(cluster);
     // A renewal that began after the standby asked tells of it.
@@ -167,7 +174,10 @@ fn an_active_one_that_is_cut_off_stops_before_the_standby_takes_over() {
         gate.proxy.black_hole();
         assert_eq!(old.client().get("/services?limit=1").status, 200, "its lease lasts still");
         let took = taken_over(&new);
-        let late = old.client().get("/services?limit=1");
+        // It does not know who is active, so it shows what it knows and writes nothing.
+        assert_eq!(old.client().get("/services?limit=1").status, 200, "{}", old.log_text());
+        let body = registration("late", 1);
+        let late = old.client().call("POST", "/register", Some(&body)).unwrap();
         assert_eq!(late.status, 503, "two are active at once\n{}", old.log_text());
         eprintln!("took over {took:?} after the active one was cut off");
         before
@@ -179,6 +189,48 @@ fn an_active_one_that_is_cut_off_stops_before_the_standby_takes_over() {
     assert_is_standby(&old, &new);
     assert_eq!(shown_states(&new), stored_states(&cluster));
     clients.compare(&new, &cluster);
+}
+
+#[test]
+fn while_the_database_is_away_for_both_one_goes_on_reading_and_is_there_again_afterwards() {
+    let cluster = Cluster::start().unwrap();
+    let (gate, other_gate) = (Gate::before(&cluster), Gate::before(&cluster));
+    let active = manager(gate.proxy.address).set("REQUEST_TIMEOUT", "1s").start();
+    let standby = standby_at(other_gate.proxy.address, &active, &cluster);
+    let body = registration("first", 1);
+    assert_eq!(active.client().call("POST", "/register", Some(&body)).unwrap().status, 200);
+    let (_, end) = lease(&cluster);
+    gate.proxy.black_hole();
+    other_gate.proxy.black_hole();
+    assert!(until(PATIENCE, || lease(&cluster).0 > end + 3.0));
+    active.wait_for_log(|line| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("reads go on") && text.contains("lease ended"))
+    });
+    assert_eq!(shown_states(&active).len(), 1, "{}", active.log_text());
+    let body = registration("second", 2);
+    let refused = active.client().call("POST", "/register", Some(&body)).unwrap();
+    assert_eq!(
+        (refused.status, refused.json()["error"].as_str()),
+        (503, Some("store_unavailable"))
+    );
+    gate.proxy.clear();
+    other_gate.proxy.clear();
+    let managers = [&active, &standby];
+    let is_back = until(PATIENCE, || {
+        managers.iter().any(|manager| {
+            let body = registration("second", 2);
+            manager.client().call("POST", "/register", Some(&body)).unwrap().status == 200
+        })
+    });
+    assert!(is_back, "{}\n{}", active.log_text(), standby.log_text());
+    let roles = || managers.map(|manager| health(manager)["role"].clone());
+    let is_settled = until(PATIENCE, || {
+        roles().iter().filter(|role| **role == "active").count() == 1
+            && roles().iter().any(|role| *role == "standby")
+    });
+    assert!(is_settled, "{:?}\n{}\n{}", roles(), active.log_text(), standby.log_text());
 }
 
 #[test]

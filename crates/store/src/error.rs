@@ -3,6 +3,8 @@
 
 use governance_domain::PodKey;
 
+use crate::LastTenure;
+
 /// Something went wrong between us and the data.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -63,6 +65,8 @@ pub enum AcquireError {
     Held {
         /// Where the holder answers.
         address: String,
+        /// In which tenure, as far as the store says; to be remembered as [`Owner::last`](crate::Owner::last).
+        tenure: Option<LastTenure>,
     },
     /// The store cannot be asked. Try again later.
     #[error("the store is not available: {0}")]

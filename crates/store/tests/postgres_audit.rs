@@ -53,6 +53,12 @@ impl Scene {
         self.store.commit(Arc::new(batch)).await.unwrap();
     }
 
+    /// As a manager that starts anew.
+    async fn take_again(&mut self) {
+        self.cluster.sql(DATABASE, "UPDATE governance_lease SET expires_at = now()").unwrap();
+        self.tenure = self.store.acquire(&owner("a:1")).await.unwrap();
+    }
+
     async fn digest(&self) -> usize {
         self.store.digest_audit(&self.tenure, 9).await.unwrap()
     }
@@ -102,14 +108,12 @@ async fn an_audit_of_an_earlier_version_is_read_before_and_digested_after_the_up
     let mut scene = Scene::set().await;
     scene.note("a", BLOCK + 10).await;
     let earlier =
-        "DROP TABLE governance_audit_blocks; DELETE FROM governance_schema WHERE version = 9";
+        "DROP TABLE governance_audit_blocks; DELETE FROM governance_schema WHERE version >= 9";
     scene.cluster.sql(DATABASE, earlier).unwrap();
     assert_eq!(scene.total("a").await, BLOCK + 10);
     assert!(scene.store.digest_audit(&scene.tenure, 9).await.is_err());
     assert_eq!(scene.total("a").await, BLOCK + 10);
-    let tables = "UPDATE governance_lease SET expires_at = now()";
-    scene.cluster.sql(DATABASE, tables).unwrap();
-    scene.tenure = scene.store.acquire(&owner("a:1")).await.unwrap();
+    scene.take_again().await;
     assert_eq!(scene.digest().await, 1);
     assert_eq!((scene.total("a").await, scene.total("b").await), (BLOCK + 10, 0));
 }
@@ -124,4 +128,26 @@ async fn digests_of_a_table_that_somebody_emptied_go() {
     prune.await.unwrap();
     scene.note("b", BLOCK + 10).await;
     assert_eq!((scene.total("a").await, scene.total("b").await), (0, BLOCK + 10));
+}
+
+#[tokio::test]
+async fn digests_that_a_restored_backup_knows_nothing_of_go_and_a_missing_table_is_made() {
+    let mut scene = Scene::set().await;
+    scene.note("a", BLOCK + 10).await;
+    assert_eq!(scene.digest().await, 1);
+    // An earlier program's backup names neither the table nor the step, and gives the same ids.
+    let restored = "TRUNCATE governance_audit RESTART IDENTITY; \
+                    DELETE FROM governance_schema WHERE version >= 9";
+    scene.cluster.sql(DATABASE, restored).unwrap();
+    scene.note("b", BLOCK + 10).await;
+    assert!(scene.total("b").await < BLOCK, "the digest speaks of other entries");
+    scene.take_again().await;
+    assert_eq!(scene.total("b").await, BLOCK + 10);
+
+    scene.cluster.sql(DATABASE, "DROP TABLE governance_audit_blocks").unwrap();
+    let pruned = scene.store.prune_audit(&scene.tenure, Timestamp::from_micros(0), 10).await;
+    assert!(pruned.is_err(), "{pruned:?}");
+    scene.take_again().await;
+    scene.store.prune_audit(&scene.tenure, Timestamp::from_micros(0), 10).await.unwrap();
+    assert_eq!(scene.digest().await, 1);
 }

@@ -8,7 +8,7 @@
 mod postgres_common;
 
 use governance_store::postgres::PostgresSettings;
-use governance_store::{AcquireError, CommitError, PostgresStore, Store};
+use governance_store::{AcquireError, CommitError, LastTenure, PostgresStore, Store, Tenure};
 use governance_testkit::postgres::Cluster;
 use postgres_common::{DATABASE, batch, names, owner, pod, refusal, settings};
 
@@ -25,7 +25,11 @@ async fn a_standby_is_told_who_is_active_and_the_active_that_it_has_a_standby() 
     let tenure = active.acquire(&owner("active:8080")).await.unwrap();
     assert!(!active.renew(&tenure).await.unwrap().standby_is_alive);
     match standby.acquire(&owner("standby:8080")).await {
-        Err(AcquireError::Held { address }) => assert_eq!(address, "active:8080"),
+        Err(AcquireError::Held { address, tenure: seen }) => {
+            assert_eq!(address, "active:8080");
+            let Tenure { registry_id, epoch, .. } = tenure;
+            assert_eq!(seen, Some(LastTenure { registry_id, epoch }));
+        }
         other => panic!("{other:?}"),
     }
     assert!(active.renew(&tenure).await.unwrap().standby_is_alive);

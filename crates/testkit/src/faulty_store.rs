@@ -310,7 +310,7 @@ impl From<Failure> for AcquireError {
         match failure {
             Failure::NotApplied | Failure::Unknown => Self::Unavailable(StoreFault::new(PLANNED)),
             Failure::Refused(_) => Self::Unusable(StoreFault::new(PLANNED)),
-            Failure::Lost => Self::Held { address: "127.0.0.1:1".to_owned() },
+            Failure::Lost => Self::Held { address: "127.0.0.1:1".to_owned(), tenure: None },
         }
     }
 }

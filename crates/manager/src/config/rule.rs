@@ -179,13 +179,12 @@ pub(super) fn plain(text: &str, limit: usize) -> Result<String, Reason> {
     Ok(text.to_owned())
 }
 
-/// Whether a text is a host name or an address, as far as its characters go. A name does not end
-/// in a number (RFC 1123, section 2.1): that is an address with a slip in it.
+/// Whether a text is a host name or an address, as far as its characters go. Numbers
+/// with dots between them are an address with a slip in it (RFC 1123, section 2.1).
 pub(super) fn is_host(text: &str) -> bool {
     let is_address = text.parse::<std::net::IpAddr>().is_ok();
-    let is_slip =
-        text.rsplit('.').next().is_some_and(|end| end.bytes().all(|b| b.is_ascii_digit()));
-    let is_name = !(is_slip && text.contains('.'))
+    let is_slip = text.contains('.') && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let is_name = !is_slip
         && (1..=253).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));

@@ -281,20 +281,16 @@ fn refusal(allowed: &str, reason: Reason) -> String {
         None => format!("must be {allowed}"),
     }
 }
-/// Looks whether the file holds certificates of CAs, and nothing that is broken.
+/// Looks whether the file holds the certificate of a CA.
 fn authorities(path: &Path) -> Result<(), String> {
     let mut pem = Vec::new();
     let read = File::open(path).and_then(|file| file.take(AUTHORITIES_MAX).read_to_end(&mut pem));
     read.map_err(|error| format!("cannot be read: {error}"))?;
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| format!("is no good PEM file: {error}"))?;
-        store
-            .add(certificate)
-            .map_err(|error| format!("holds a certificate that cannot be used: {error}"))?;
-    }
-    if store.is_empty() {
-        return Err("holds no certificate: give a PEM file with those of the CAs".to_owned());
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let certificates = certificates.map_err(|error| format!("is no good PEM file: {error}"))?;
+    let (usable, _) = RootCertStore::empty().add_parsable_certificates(certificates);
+    if usable == 0 {
+        return Err("holds no certificate of use: give a PEM file with those of the CAs".to_owned());
     }
     Ok(())
 }

@@ -199,7 +199,8 @@ impl Background {
         }
     }
 
-    /// Says nothing about the store: reading alone may have failed, or gone well.
+    /// Says nothing about the store: reading alone may have failed, or gone well. Nor about the
+    /// right to write, because a later tenure may have begun meanwhile.
     fn digests_landed(&mut self, result: Result<usize, CommitError>) -> BackgroundEvent {
         self.digests = None;
         let pause = match result {
@@ -207,10 +208,6 @@ impl Background {
             Ok(_) => DIGEST_PAUSE_IF_BEHIND,
             Err(error) => {
                 debug!(why = chain(&error), "the audit was not digested, it is tried again");
-                if matches!(error, CommitError::Lost(_)) {
-                    self.refused();
-                    return BackgroundEvent::Failed(error);
-                }
                 DIGEST_PAUSE_AFTER_FAULT
             }
         };

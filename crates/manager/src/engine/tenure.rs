@@ -55,7 +55,7 @@ pub(super) async fn attempt(store: &Arc<dyn Store>, owner: &Owner) -> Attempt {
     let begun = Stamp::now();
     match timeout(STORE_CALL_MAX, store.acquire(owner)).await {
         Ok(Ok(tenure)) => Attempt::Taken { tenure, begun },
-        Ok(Err(AcquireError::Held { address })) => Attempt::Held { address },
+        Ok(Err(AcquireError::Held { address, .. })) => Attempt::Held { address },
         Ok(Err(AcquireError::Unavailable(fault))) => Attempt::Later(chain(&fault)),
         Ok(Err(AcquireError::Unusable(fault))) => Attempt::Never(fault),
         Err(_elapsed) => {

@@ -53,6 +53,8 @@ pub(super) struct Writer<'a> {
     flight: Flight,
     backoff: Backoff,
     background: Background,
+    /// The lease ended while somebody else may have it, and nobody knows yet.
+    is_suspended: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -77,6 +79,7 @@ impl<'a> Writer<'a> {
                 engine.settings.audit_retention,
                 Arc::clone(&engine.post),
             ),
+            is_suspended: false,
         }
     }
 
@@ -377,6 +380,7 @@ impl<'a> Writer<'a> {
         self.registry.advance_to(Revision::start_of(tenure.epoch));
         self.last_id = self.last_id.max(RegistrationId::start_of(tenure.epoch));
         self.engine.post.change(|standing| standing.epoch = tenure.epoch);
+        self.resume();
     }
 
     /// The store holds less than what was acknowledged: everything is written back from memory,
@@ -480,11 +484,37 @@ impl<'a> Writer<'a> {
                     CommitError::Lost(_) | CommitError::Refused { .. } => {}
                 }
             }
-            BackgroundEvent::LeaseEnded => {
-                return Some(Exit::Deposed { address: "unknown".to_owned() });
-            }
+            BackgroundEvent::LeaseEnded => self.suspend(),
         }
         None
+    }
+
+    /// The lease ended, and a standby may have taken over: the term is over by itself, so that pods
+    /// and subscribers hear of us no more. Who reads here is told what is known, as at any time when
+    /// the store is away; it will say who is active when it can be asked.
+    fn suspend(&mut self) {
+        if !self.is_suspended {
+            self.is_suspended = true;
+            warn!(
+                "the lease ended and a standby may take over: no checks and no notifications until \
+                 the store says who is active; reads go on"
+            );
+        }
+        if self.flight.is_idle() {
+            self.ask(Question::Tenure);
+        }
+    }
+
+    /// After a time in which nobody was checked or told, all of it begins anew.
+    fn resume(&mut self) {
+        if self.is_suspended && self.engine.post.may_act() {
+            self.is_suspended = false;
+            info!("still the active manager: checks and notifications go on");
+            let snapshot = self.publish();
+            for observer in &self.engine.observers {
+                observer.loaded(&snapshot);
+            }
+        }
     }
 
     fn store_fails(&mut self, fault: &StoreFault) {
@@ -500,6 +530,7 @@ impl<'a> Writer<'a> {
 
     fn store_answers(&mut self) {
         self.backoff.reset();
+        self.resume();
         if self.engine.post.load().writes != Writes::Available {
             info!("the store takes writes again");
             self.engine.post.change(|standing| standing.writes = Writes::Available);

@@ -1,8 +1,8 @@
 //! Commands of which nothing was applied, or nobody knows: a problem for the caller, and for the
 //! audit an entry, so that it says why a pod is not there. A flood of them fills it slowly.
 //!
-//! Not here: input that never became a command, which is the caller's to read; and what a caller
-//! may not do, see `access`.
+//! Not here: input that never became a command, which is the caller's to read; what a caller may not
+//! do, see `access`. And a store that is away or a queue that is full: metrics and log tell of them.
 
 use std::fmt::Write as _;
 
@@ -20,8 +20,14 @@ pub(super) fn unapplied(
     origin: Origin,
     error: &SubmitError,
 ) -> Problem {
-    let is_active = !matches!(error, SubmitError::NotActive(_));
-    if is_active && let Some(untold) = state.failures.tell() {
+    let is_told = match error {
+        SubmitError::Rejected(_) | SubmitError::Refused | SubmitError::OutcomeUnknown => true,
+        // They would fill what waits for the store to come back.
+        SubmitError::Busy | SubmitError::StoreUnavailable { .. } | SubmitError::NotActive(_) => {
+            false
+        }
+    };
+    if is_told && let Some(untold) = state.failures.tell() {
         let details = with_untold(error.to_string(), untold);
         let (at, result, key) = (state.clock.now(), AuditResult::Failure, Some(key));
         state.engine.note_refusal(Refusal { at, action, result, key, details, origin });

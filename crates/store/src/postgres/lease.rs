@@ -17,7 +17,7 @@ use super::fault::{Meaning, Trouble, meaning};
 use super::session::{Purpose, Session};
 use super::write::{lost, pause, silence};
 use super::{PostgresStore, schema, statements};
-use crate::{AcquireError, CommitError, Owner, Renewal, StoreFault, Tenure};
+use crate::{AcquireError, CommitError, LastTenure, Owner, Renewal, StoreFault, Tenure};
 
 /// The right to write lasts so long after it was last extended.
 pub(super) const LEASE: Duration = Duration::from_secs(5);
@@ -109,7 +109,8 @@ impl PostgresStore {
                 let (epoch, sequence) = state(&row, 1);
                 *self.sighting() = Sighting { epoch, sequence, doubted_since: None };
                 let address = row.try_get(0).unwrap_or_default();
-                return Err(AcquireError::Held { address });
+                let tenure = held_in(&row, epoch);
+                return Err(AcquireError::Held { address, tenure });
             }
             self.check_state(session).await?;
             // Neither ours to take nor another's: there is no row yet, or it ended just now.
@@ -203,6 +204,12 @@ impl PostgresStore {
         let row = self.change(statements::RELEASE_LEASE, None, &[&i64::from(epoch)]).await?;
         row.map(|_| ()).ok_or_else(|| lost(epoch))
     }
+}
+
+/// The holder's tenure, from what marking ourselves as standby returned.
+fn held_in(row: &Row, epoch: i64) -> Option<LastTenure> {
+    let registry_id = Uuid::parse_str(row.try_get(3).ok()?).ok()?;
+    Some(LastTenure { registry_id, epoch: u32::try_from(epoch).ok()? })
 }
 
 /// What a statement about the lease found.

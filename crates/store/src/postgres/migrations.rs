@@ -14,6 +14,8 @@ pub(super) struct Migration {
 
 /// So many of the first steps make what the lease itself needs.
 pub(super) const BEFORE_LEASE: usize = 2;
+/// The step that makes the table of the audit's digests, which may be missing.
+pub(super) const AUDIT_BLOCKS: i32 = 9;
 
 pub(super) const MIGRATIONS: [Migration; 9] = [
     Migration {

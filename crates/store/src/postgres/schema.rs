@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tokio_postgres::{Client, Error};
 
 use super::fault::Trouble;
-use super::migrations::{BEFORE_LEASE, MIGRATIONS, Migration};
+use super::migrations::{AUDIT_BLOCKS, BEFORE_LEASE, MIGRATIONS, Migration};
 use super::session::Session;
 use super::statements;
 use crate::StoreFault;
@@ -47,8 +47,14 @@ pub(super) async fn inspect(session: &Session) -> Result<Plan, Trouble> {
     let ours = ours.map_err(explain)?;
     let has_schema: bool = ours.try_get(0).map_err(explain)?;
     let has_lease: bool = ours.try_get(1).map_err(explain)?;
-    let done = if has_schema { read_done(client).await.map_err(explain)? } else { BTreeMap::new() };
+    let has_blocks: bool = ours.try_get(2).map_err(explain)?;
+    let mut done =
+        if has_schema { read_done(client).await.map_err(explain)? } else { BTreeMap::new() };
     check_done(&done).map_err(|message| Trouble::lasting(StoreFault::new(message)))?;
+    if !has_blocks {
+        // It may be left out of a backup: it is made anew.
+        done.remove(&AUDIT_BLOCKS);
+    }
     let is_pending = |migration: &&Migration| !done.contains_key(&migration.version);
     let plan = Plan {
         lacks_lease: !(has_schema && has_lease),
@@ -135,6 +141,14 @@ pub(super) async fn migrate(session: &Session, plan: &Plan) -> Result<(), Troubl
     for migration in &plan.pending {
         run(session, migration).await?;
         let Migration { version, name, .. } = migration;
+        if *version == AUDIT_BLOCKS {
+            // A table that was left there by a later life of this database, of which a backup that
+            // was restored knows nothing, tells of other entries.
+            client
+                .batch_execute(statements::FORGET_DIGESTS)
+                .await
+                .map_err(|error| place.explain(error))?;
+        }
         let checksum = migration.checksum();
         client
             .execute(statements::NOTE_MIGRATION, &[version, name, &checksum])

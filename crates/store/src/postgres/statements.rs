@@ -94,7 +94,7 @@ RETURNING registry_id, epoch, sequence";
 pub(super) const MARK_STANDBY: &str = "
 UPDATE governance_lease SET standby_seen_at = clock_timestamp()
  WHERE id = 1 AND owner <> $1 AND expires_at > clock_timestamp()
-RETURNING address, epoch, sequence";
+RETURNING address, epoch, sequence, registry_id";
 
 pub(super) const READ_LEASE: &str = "SELECT epoch, sequence FROM governance_lease WHERE id = 1";
 
@@ -267,6 +267,9 @@ WITH lease AS (
 )
 SELECT (SELECT count(*) FROM stored) FROM lease";
 
+/// All digests; they are made anew.
+pub(super) const FORGET_DIGESTS: &str = "DELETE FROM governance_audit_blocks";
+
 /// Throws away ids that a connection was given and has not used, on engines that give many at once.
 pub(super) const FORGET_IDS: &str = "DISCARD SEQUENCES";
 
@@ -332,7 +335,8 @@ SELECT count(*) > 0
 
 /// Which of our first two tables are there.
 pub(super) const INSPECT_OURS: &str = "
-SELECT to_regclass('governance_schema') IS NOT NULL, to_regclass('governance_lease') IS NOT NULL";
+SELECT to_regclass('governance_schema') IS NOT NULL, to_regclass('governance_lease') IS NOT NULL,
+    to_regclass('governance_audit_blocks') IS NOT NULL";
 
 pub(super) const READ_SCHEMA: &str =
     "SELECT version, name, checksum FROM governance_schema ORDER BY version";

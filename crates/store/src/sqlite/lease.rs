@@ -16,6 +16,9 @@ pub(super) fn acquire(session: &mut Session, owner: &Owner) -> Result<Tenure, Ac
     session.ledger = None;
     let settled = session.settle();
     let taken = settled.and_then(|()| take(session.connection()?, owner));
+    if taken.is_ok() {
+        session.note_log();
+    }
     taken.map_err(|open_fault| {
         // Whether a new epoch was written does not matter, the next one is higher; but what may be
         // in the log must be made safe before it is.

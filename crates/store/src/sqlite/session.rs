@@ -164,10 +164,15 @@ impl Session {
             return Err(CommitError::Lost(StoreFault::new(text)));
         }
         let done = self.attempt(TransactionBehavior::Immediate, work)?;
+        self.note_log();
+        Ok(done)
+    }
+
+    /// Something was written, so that the file has a log.
+    pub(super) fn note_log(&mut self) {
         if self.log.is_none() {
             self.log = FileId::of(&beside(&self.path, "-wal")).ok();
         }
-        Ok(done)
     }
 
     /// Drops the connection to a file that is gone, with the log that belongs to it: whatever file

@@ -42,7 +42,7 @@ pub(crate) fn owner(address: &str) -> Owner {
 pub(crate) async fn refusal(settings: PostgresSettings) -> String {
     match PostgresStore::new(settings).acquire(&owner("a:1")).await {
         Ok(tenure) => panic!("got the lease: {tenure:?}"),
-        Err(AcquireError::Held { address }) => panic!("held by {address}"),
+        Err(AcquireError::Held { address, .. }) => panic!("held by {address}"),
         Err(AcquireError::Unavailable(fault)) => format!("unavailable: {fault}"),
         Err(AcquireError::Unusable(fault)) => format!("unusable: {fault}"),
     }

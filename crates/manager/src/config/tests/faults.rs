@@ -75,8 +75,8 @@ fn a_ca_file_without_a_certificate_is_a_fault() {
     let path = file.path().to_str().unwrap().to_owned();
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (text, expected) in [
-        ("", "holds no certificate"),
-        (broken, "holds a certificate that cannot be used"),
+        ("", "holds no certificate of use"),
+        (broken, "holds no certificate of use"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n", "is no good PEM file"),
     ] {
         file.as_file_mut().set_len(0).unwrap();

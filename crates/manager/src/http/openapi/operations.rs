@@ -262,8 +262,18 @@ static AUDIT: [Operation; 2] = [
                 "2026-01-02T03:04:05Z",
             ),
             query("end_time", "The other end.", Kind::Time, "2036-01-02T03:04:05Z"),
-            query("actions", "One of these.", Kind::SomeOf(ACTIONS), "register,unregister"),
-            query("results", "One of these.", Kind::SomeOf(RESULTS), "success"),
+            query(
+                "actions",
+                "One of these, or several with commas between them:",
+                Kind::SomeOf(ACTIONS),
+                "register,unregister",
+            ),
+            query(
+                "results",
+                "One of these, or several with commas between them:",
+                Kind::SomeOf(RESULTS),
+                "success",
+            ),
             OF_SERVICE,
             OF_POD,
             query(

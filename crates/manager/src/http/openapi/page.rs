@@ -11,6 +11,7 @@ const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8
 color:#1b1f24;background:#fff}code,pre{font:14px/1.45 ui-monospace,monospace;background:#f2f4f6}\
 code{padding:.1em .3em}pre{padding:.8rem;overflow:auto}table{border-collapse:collapse;width:100%}\
 th,td{border-bottom:1px solid #d5dae0;padding:.3rem .6rem;text-align:left;vertical-align:top}\
+table+table{margin-top:1rem}nav{columns:18rem}nav a{display:block;text-decoration:none}\
 h2{margin-top:2.5rem}h3{margin-top:2rem}.verb{text-transform:uppercase;font-weight:600}\
 @media(prefers-color-scheme:dark){body{color:#dde3ea;background:#14181d}code,pre{background:#232a32}\
 th,td{border-color:#39424d}a{color:#8ab8ff}}</style></head><body>";
@@ -25,17 +26,42 @@ pub(super) fn of(document: &str) -> String {
         format_args!("<h1>{}: API</h1><p>{}</p>", title, text(&document, "/info/description")),
     );
     out.push_str("<p>The same for programs: <a href=\"/openapi.json\">openapi.json</a>.</p>");
-    for path in members(document.get("paths")) {
-        for (verb, operation) in members(Some(path.1)) {
-            write_operation(&mut out, path.0, verb, operation);
-        }
+    let operations = operations(&document);
+    write_contents(&mut out, &operations);
+    for (path, verb, operation) in operations {
+        write_operation(&mut out, path, verb, operation);
     }
-    out.push_str("<h2>Types</h2>");
+    out.push_str("<h2 id=\"types\">Types</h2>");
     for (name, schema) in members(document.pointer("/components/schemas")) {
         write_schema(&mut out, name, schema);
     }
     out.push_str("</body></html>\n");
     out
+}
+
+/// Path, verb and what is said of them: first what pods need, last what only administrators do.
+fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
+    const FIRST: [&str; 3] = ["/register", "/heartbeat", "/unregister"];
+    let mut operations: Vec<_> = members(document.get("paths"))
+        .flat_map(|(path, verbs)| {
+            members(Some(verbs)).map(move |(verb, of)| (path.as_str(), verb.as_str(), of))
+        })
+        .collect();
+    operations.sort_by_key(|(path, ..)| {
+        let place = FIRST.iter().position(|first| first == path).unwrap_or(FIRST.len());
+        (path.starts_with("/admin"), place, !path.starts_with("/services"))
+    });
+    operations
+}
+
+fn write_contents(out: &mut String, operations: &[(&str, &str, &Value)]) {
+    out.push_str("<nav>");
+    for (path, verb, operation) in operations {
+        let id = text(operation, "/operationId");
+        let path = escaped(path);
+        put(out, format_args!("<a href=\"#{id}\"><span class=\"verb\">{verb}</span> {path}</a>"));
+    }
+    out.push_str("<a href=\"#types\">Types</a></nav>");
 }
 
 fn write_operation(out: &mut String, path: &str, verb: &str, operation: &Value) {
@@ -55,7 +81,7 @@ fn write_operation(out: &mut String, path: &str, verb: &str, operation: &Value) 
                     "<tr><td><code>{}</code>{mark}</td><td>{}</td><td>{}</td></tr>",
                     text(parameter, "/name"),
                     text(parameter, "/in"),
-                    text(parameter, "/description"),
+                    meaning(parameter),
                 ),
             );
         }
@@ -77,6 +103,16 @@ fn write_operation(out: &mut String, path: &str, verb: &str, operation: &Value) 
         put(out, format_args!("<tr><td>{status}</td><td>{about} {shape} ({media})</td></tr>"));
     }
     out.push_str("</table>");
+}
+
+/// What a parameter is for, and its values where they are few.
+fn meaning(parameter: &Value) -> String {
+    let about = text(parameter, "/description");
+    let of = parameter.pointer("/schema/items").or_else(|| parameter.get("schema"));
+    match of.filter(|of| of.get("enum").is_some()) {
+        Some(of) => format!("{about} {}", kind(of)),
+        None => about,
+    }
 }
 
 fn write_schema(out: &mut String, name: &str, schema: &Value) {
@@ -145,9 +181,18 @@ fn members(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
     value.and_then(Value::as_object).into_iter().flat_map(Map::iter)
 }
 
-/// The text at a pointer, escaped.
+/// The text at a pointer, escaped; what stands between two backticks is code.
 fn text(value: &Value, pointer: &str) -> String {
-    value.pointer(pointer).and_then(Value::as_str).map(escaped).unwrap_or_default()
+    let text = value.pointer(pointer).and_then(Value::as_str).map(escaped).unwrap_or_default();
+    let mut pieces = text.split('`');
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    while let Some(code) = pieces.next() {
+        match pieces.next() {
+            Some(rest) => put(&mut out, format_args!("<code>{code}</code>{rest}")),
+            None => put(&mut out, format_args!("`{code}")),
+        }
+    }
+    out
 }
 
 fn escaped(text: &str) -> String {
