@@ -1,4 +1,4 @@
-//! A store that remembers in the data directory which tenure it gave last, so that one which was
+//! A store that remembers in the data directory which tenures it gave last, so that one which was
 //! put back to an earlier state while no manager ran is recognised at the next start: see
 //! [`governance_store::Owner::last`]. While a manager runs, its memory tells the same and more.
 //!
@@ -20,8 +20,11 @@ use tracing::{debug, warn};
 
 use crate::datadir::DataDir;
 
-/// The file in the data directory: registry id and epoch.
+/// The file in the data directory: registry id, epoch and, after an orderly end, the number of the
+/// last batch; of the newest registry first.
 const FILE: &str = "last-tenure";
+/// Registries that are remembered: an old one may come back from a backup.
+const REGISTRIES_MAX: usize = 8;
 /// How long writing the file may hold up a take-over. A disk that hangs must not cost more.
 const WRITING_MAX: Duration = Duration::from_secs(1);
 
@@ -29,24 +32,37 @@ const WRITING_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct RememberingStore {
     store: Arc<dyn Store>,
     data_dir: Arc<DataDir>,
-    /// What the file says; read once, because a standby asks four times a second.
-    last: Mutex<Option<LastTenure>>,
+    /// What the file says; read once, because a standby asks four times a second. The newest first,
+    /// each registry once.
+    known: Mutex<Vec<LastTenure>>,
 }
 
 impl RememberingStore {
     /// Remembers the tenures that `store` gives.
     pub(crate) fn new(store: Arc<dyn Store>, data_dir: Arc<DataDir>) -> Self {
-        let last = Mutex::new(data_dir.read(FILE).and_then(|line| parse(&line)));
-        Self { store, data_dir, last }
+        let line = data_dir.read(FILE).unwrap_or_default();
+        let known = line.split(';').filter_map(parse).take(REGISTRIES_MAX).collect();
+        Self { store, data_dir, known: Mutex::new(known) }
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<LastTenure>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Vec<LastTenure>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn take(&self, owner: &Owner) -> Result<Tenure, AcquireError> {
-        let last = *self.last();
-        let taken = self.store.acquire(&Owner { last, ..owner.clone() }).await;
+        let known = self.known().clone();
+        let last = known.first().copied();
+        let taken = match self.acquire_after(last, owner).await {
+            Ok(tenure) => match known.iter().find(|older| is_given_again(older, &tenure)) {
+                Some(older) => {
+                    // A registry from before the last one came back, in an epoch that was used.
+                    let epoch = older.epoch.max(tenure.epoch).saturating_add(1);
+                    self.acquire_after(Some(LastTenure { epoch, ..*older }), owner).await
+                }
+                None => Ok(tenure),
+            },
+            Err(error) => Err(error),
+        };
         match &taken {
             Ok(tenure) => {
                 let Tenure { registry_id, epoch, .. } = *tenure;
@@ -57,11 +73,11 @@ impl RememberingStore {
                         %registry_id,
                         earlier = %last.registry_id,
                         "the store holds another registry than this manager knew last: a backup \
-                         that was restored, or another database. Pods and watchers are told \
-                         everything anew"
+                         that was restored, a file that was removed, or another database. Pods and \
+                         watchers are told everything anew"
                     );
                 }
-                self.remember(LastTenure { registry_id, epoch }).await;
+                self.remember(LastTenure { registry_id, epoch, sequence: 0 }).await;
             }
             // A standby remembers what the active manager was given.
             Err(AcquireError::Held { tenure: Some(tenure), .. }) => self.remember(*tenure).await,
@@ -70,11 +86,25 @@ impl RememberingStore {
         taken
     }
 
+    async fn acquire_after(
+        &self,
+        last: Option<LastTenure>,
+        owner: &Owner,
+    ) -> Result<Tenure, AcquireError> {
+        self.store.acquire(&Owner { last, ..owner.clone() }).await
+    }
+
     async fn remember(&self, tenure: LastTenure) {
-        if self.last().replace(tenure) == Some(tenure) {
-            return;
-        }
-        let line = format!("{} {}", tenure.registry_id, tenure.epoch);
+        let line = {
+            let mut known = self.known();
+            if known.first() == Some(&tenure) {
+                return;
+            }
+            known.retain(|older| older.registry_id != tenure.registry_id);
+            known.insert(0, tenure);
+            known.truncate(REGISTRIES_MAX);
+            known.iter().map(shown).collect::<Vec<_>>().join(";")
+        };
         let data_dir = Arc::clone(&self.data_dir);
         let writing = tokio::task::spawn_blocking(move || data_dir.write(FILE, &line));
         let fault = match timeout(WRITING_MAX, writing).await {
@@ -92,9 +122,22 @@ impl RememberingStore {
     }
 }
 
-fn parse(line: &str) -> Option<LastTenure> {
-    let (registry_id, epoch) = line.split_once(' ')?;
-    Some(LastTenure { registry_id: Uuid::parse_str(registry_id).ok()?, epoch: epoch.parse().ok()? })
+/// Whether a tenure has an epoch that was given before, under the same registry id.
+fn is_given_again(older: &LastTenure, tenure: &Tenure) -> bool {
+    older.registry_id == tenure.registry_id && older.epoch >= tenure.epoch
+}
+
+fn shown(tenure: &LastTenure) -> String {
+    let LastTenure { registry_id, epoch, sequence } = tenure;
+    format!("{registry_id} {epoch} {sequence}")
+}
+
+fn parse(text: &str) -> Option<LastTenure> {
+    let mut words = text.split(' ');
+    let registry_id = Uuid::parse_str(words.next()?).ok()?;
+    let epoch = words.next()?.parse().ok()?;
+    let sequence = words.next().map_or(Some(0), |word| word.parse().ok())?;
+    Some(LastTenure { registry_id, epoch, sequence })
 }
 
 impl Store for RememberingStore {
@@ -111,7 +154,13 @@ impl Store for RememberingStore {
     }
 
     fn release<'a>(&'a self, tenure: &'a Tenure) -> BoxFuture<'a, Result<(), CommitError>> {
-        self.store.release(tenure)
+        async move {
+            self.store.release(tenure).await?;
+            let Tenure { registry_id, epoch, sequence, .. } = *tenure;
+            self.remember(LastTenure { registry_id, epoch, sequence }).await;
+            Ok(())
+        }
+        .boxed()
     }
 
     fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreFault>> {
@@ -139,7 +188,7 @@ impl Store for RememberingStore {
     ) -> BoxFuture<'a, Result<Uuid, CommitError>> {
         async move {
             let registry_id = self.store.rewrite(tenure, pods, audit).await?;
-            self.remember(LastTenure { registry_id, epoch: tenure.epoch }).await;
+            self.remember(LastTenure { registry_id, epoch: tenure.epoch, sequence: 0 }).await;
             Ok(registry_id)
         }
         .boxed()
@@ -188,12 +237,35 @@ mod tests {
         assert_eq!(second, Tenure { epoch: first.epoch + 1, ..first });
         // As if the store had known of seventy tenures, and were put back by sixty-eight.
         data_dir.write(FILE, &format!("{} 70", first.registry_id)).unwrap();
-        let store = RememberingStore::new(inner, Arc::clone(&data_dir));
+        let store = RememberingStore::new(Arc::clone(&inner), Arc::clone(&data_dir));
         let restored = store.acquire(&owner()).await.unwrap();
         assert_ne!(restored.registry_id, first.registry_id);
         assert_eq!(restored.epoch, 71);
-        let line = data_dir.read(FILE);
-        assert_eq!(line, Some(format!("{} 71", restored.registry_id)));
+        let line = data_dir.read(FILE).unwrap();
+        let newest = format!("{} 71 0", restored.registry_id);
+        assert_eq!(line, format!("{newest};{} 70 0", first.registry_id));
+        // After an orderly end it is known how far that epoch came.
+        store.release(&Tenure { sequence: 9, ..restored }).await.unwrap();
+        let store = RememberingStore::new(inner, Arc::clone(&data_dir));
+        let lacking = store.acquire(&owner()).await.unwrap();
+        assert_ne!(lacking.registry_id, restored.registry_id, "nine batches are not there");
+        assert_eq!(lacking.epoch, 72);
+    }
+
+    #[tokio::test]
+    async fn a_registry_from_before_the_last_one_is_recognised_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = Arc::new(DataDir::open(directory.path()).unwrap());
+        let inner: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let first = inner.acquire(&owner()).await.unwrap();
+        let other = Uuid::from_u128(9);
+        data_dir.write(FILE, &format!("{other} 3 0;{} 5 0", first.registry_id)).unwrap();
+        let store = RememberingStore::new(Arc::clone(&inner), Arc::clone(&data_dir));
+        let restored = store.acquire(&owner()).await.unwrap();
+        assert_ne!(restored.registry_id, first.registry_id);
+        assert_eq!(restored.epoch, 7);
+        let next = store.acquire(&owner()).await.unwrap();
+        assert_eq!(next, Tenure { epoch: 8, ..restored });
     }
 
     #[tokio::test]

@@ -71,13 +71,16 @@ pub struct LastTenure {
     pub registry_id: Uuid,
     /// In this epoch.
     pub epoch: u32,
+    /// Number of a batch that was certainly committed; 0 if none is known.
+    pub sequence: u64,
 }
 
 impl LastTenure {
-    /// Whether a store of `registry_id` whose last epoch is `epoch` was put back to a state from
-    /// before this tenure.
-    pub(crate) fn is_unknown_to(self, registry_id: Uuid, epoch: i64) -> bool {
-        self.registry_id == registry_id && epoch < i64::from(self.epoch)
+    /// Whether a store of `registry_id`, whose last epoch and batch are these, was put back to a
+    /// state from before this tenure.
+    pub(crate) fn is_unknown_to(self, registry_id: Uuid, epoch: i64, sequence: i64) -> bool {
+        let known = (i64::from(self.epoch), self.sequence.cast_signed());
+        self.registry_id == registry_id && (epoch, sequence) < known
     }
 }
 

@@ -187,7 +187,11 @@ impl Store for MemoryStore {
     fn acquire<'a>(&'a self, owner: &'a Owner) -> BoxFuture<'a, Result<Tenure, AcquireError>> {
         let mut tables = self.lock();
         if let Some(last) = owner.last
-            && last.is_unknown_to(tables.registry_id, tables.epoch.into())
+            && last.is_unknown_to(
+                tables.registry_id,
+                tables.epoch.into(),
+                tables.sequence.cast_signed(),
+            )
         {
             (tables.registry_id, tables.epoch) = (Uuid::new_v4(), last.epoch);
         }

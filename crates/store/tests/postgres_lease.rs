@@ -28,7 +28,7 @@ async fn a_standby_is_told_who_is_active_and_the_active_that_it_has_a_standby() 
         Err(AcquireError::Held { address, tenure: seen }) => {
             assert_eq!(address, "active:8080");
             let Tenure { registry_id, epoch, .. } = tenure;
-            assert_eq!(seen, Some(LastTenure { registry_id, epoch }));
+            assert_eq!(seen, Some(LastTenure { registry_id, epoch, sequence: 0 }));
         }
         other => panic!("{other:?}"),
     }

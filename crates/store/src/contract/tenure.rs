@@ -30,22 +30,27 @@ pub async fn each_acquisition_is_the_next_epoch_of_the_same_registry(site: &impl
 
 /// What was restored while nobody wrote is another registry, whose revisions are all new.
 pub async fn a_store_from_before_a_remembered_tenure_begins_a_new_registry(site: &impl Site) {
-    let used = InUse::open(site).await;
-    let first = used.tenure;
-    let remembering = |registry_id, epoch| {
-        let last = Some(LastTenure { registry_id, epoch });
+    let mut used = InUse::open(site).await;
+    used.commit(vec![put(&pod("a", 1))]).await;
+    let first = Tenure { sequence: 1, ..used.tenure };
+    let remembering = |registry_id, epoch, sequence| {
+        let last = Some(LastTenure { registry_id, epoch, sequence });
         Owner { last, ..owner() }
     };
+    let registry_id = first.registry_id;
     let acquire = async |owner: Owner| used.store.acquire(&owner).await.expect("it is ours");
-    let known = acquire(remembering(first.registry_id, first.epoch)).await;
+    let known = acquire(remembering(registry_id, first.epoch, 1)).await;
     assert_eq!(known, Tenure { epoch: first.epoch + 1, ..first }, "this tenure it knows");
-    let elsewhere = acquire(remembering(Uuid::from_u128(9), 90)).await;
+    let elsewhere = acquire(remembering(Uuid::from_u128(9), 90, 9)).await;
     assert_eq!(elsewhere, Tenure { epoch: first.epoch + 2, ..first }, "not this registry's");
-    let restored = acquire(remembering(first.registry_id, 40)).await;
-    assert_ne!(restored.registry_id, first.registry_id);
+    let restored = acquire(remembering(registry_id, 40, 0)).await;
+    assert_ne!(restored.registry_id, registry_id);
     assert_eq!(restored.epoch, 41);
-    let after = acquire(remembering(first.registry_id, 40)).await;
+    let after = acquire(remembering(registry_id, 40, 0)).await;
     assert_eq!(after, Tenure { epoch: 42, ..restored }, "it is another registry by now");
+    let lacking = acquire(remembering(restored.registry_id, 42, 2)).await;
+    assert_ne!(lacking.registry_id, restored.registry_id, "the second batch of that epoch is gone");
+    assert_eq!(lacking.epoch, 43);
 }
 
 /// Whatever an earlier epoch still tries is refused and changes nothing.

@@ -90,12 +90,22 @@ impl PostgresStore {
         let address = &owner.address;
         let last_registry = owner.last.map(|last| last.registry_id.to_string());
         let last_epoch = owner.last.map(|last| i64::from(last.epoch));
+        let last_sequence = owner.last.map(|last| last.sequence.cast_signed());
         let fresh = Uuid::new_v4().to_string();
         for attempt in 1..=ATTEMPTS_MAX {
             let lease = LEASE.as_secs_f64();
             let (epoch, sequence) = self.last_seen();
-            let parameters: [&(dyn ToSql + Sync); 8] =
-                [&id, address, &lease, &epoch, &sequence, &last_registry, &last_epoch, &fresh];
+            let parameters: [&(dyn ToSql + Sync); 9] = [
+                &id,
+                address,
+                &lease,
+                &epoch,
+                &sequence,
+                &last_registry,
+                &last_epoch,
+                &fresh,
+                &last_sequence,
+            ];
             let taken = self.ask(session, statements::TAKE_LEASE, &parameters).await?;
             if let Asked::Row(row) = taken {
                 *self.sighting() = Sighting::default();
@@ -209,7 +219,7 @@ impl PostgresStore {
 /// The holder's tenure, from what marking ourselves as standby returned.
 fn held_in(row: &Row, epoch: i64) -> Option<LastTenure> {
     let registry_id = Uuid::parse_str(row.try_get(3).ok()?).ok()?;
-    Some(LastTenure { registry_id, epoch: u32::try_from(epoch).ok()? })
+    Some(LastTenure { registry_id, epoch: u32::try_from(epoch).ok()?, sequence: 0 })
 }
 
 /// What a statement about the lease found.

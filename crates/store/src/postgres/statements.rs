@@ -81,9 +81,11 @@ pub(super) fn create_database(name: &str) -> String {
 pub(super) const TAKE_LEASE: &str = "
 UPDATE governance_lease
    SET owner = $1, address = $2,
-       epoch = CASE WHEN registry_id = $6::text AND epoch < $7::bigint
+       epoch = CASE WHEN registry_id = $6::text
+           AND (epoch < $7::bigint OR epoch = $7::bigint AND sequence < $9::bigint)
            THEN $7::bigint ELSE epoch END + 1,
-       registry_id = CASE WHEN registry_id = $6::text AND epoch < $7::bigint
+       registry_id = CASE WHEN registry_id = $6::text
+           AND (epoch < $7::bigint OR epoch = $7::bigint AND sequence < $9::bigint)
            THEN $8::text ELSE registry_id END,
        expires_at = clock_timestamp() + $3::float8 * interval '1 second'
  WHERE id = 1 AND (owner = $1 OR expires_at <= clock_timestamp())

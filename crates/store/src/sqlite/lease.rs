@@ -50,7 +50,9 @@ fn take(connection: &mut Connection, owner: &Owner) -> Result<Tenure, OpenFault>
         OpenFault::Refused(text)
     })?;
     let (registry_id, epoch) = match owner.last {
-        Some(last) if last.is_unknown_to(registry_id, epoch) => (Uuid::new_v4(), last.epoch.into()),
+        Some(last) if last.is_unknown_to(registry_id, epoch, sequence) => {
+            (Uuid::new_v4(), last.epoch.into())
+        }
         Some(_) | None => (registry_id, epoch),
     };
     let epoch = next_epoch(epoch)?;
