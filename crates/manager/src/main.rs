@@ -33,7 +33,7 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(&error);
-                ExitCode::FAILURE
+                if is_setting(&error) { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
             }
         },
         Err(error) => {
@@ -102,6 +102,13 @@ fn complain(error: &anyhow::Error) {
     if let Some(hint) = hint {
         say(&format_args!("  hint: {hint}"));
     }
+}
+
+/// Whether a setting names a file that is no good: as wrong as any other value.
+fn is_setting(error: &anyhow::Error) -> bool {
+    use governance_manager::StartError;
+    let error = error.downcast_ref::<StartError>();
+    error.is_some_and(|error| matches!(error, StartError::Access(_) | StartError::Trust(_)))
 }
 
 /// A line on standard error, if somebody takes it: it may be closed, or its disk full.

@@ -286,7 +286,7 @@ fn files_that_cannot_be_used_stop_the_start_with_a_hint() {
     let builder = ManagerProcess::builder(PROGRAM);
     let path = put(&builder, "tokens", "pods wrote\n");
     let ended = builder.clone().set("API_TOKENS_FILE", text(&path)).run_to_end();
-    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.code, Some(64), "{ended:?}");
     for part in ["error: API_TOKENS_FILE", "line 1: \"wrote\" is not a right", "hint: each line"] {
         assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
     }

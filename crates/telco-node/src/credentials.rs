@@ -37,8 +37,8 @@ impl Credentials {
             },
             None => token,
         };
-        let authorities = file(settings, "GOVERNANCE_CA_FILE");
-        let certificate = file(settings, "GOVERNANCE_CERT_FILE");
+        let authorities = certificates(settings, "GOVERNANCE_CA_FILE");
+        let certificate = certificates(settings, "GOVERNANCE_CERT_FILE");
         let key = file(settings, "GOVERNANCE_KEY_FILE");
         let own = match (certificate, key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -78,6 +78,17 @@ impl fmt::Debug for Credentials {
             .field("has_certificate", &self.own.is_some())
             .finish()
     }
+}
+
+/// The content of a file that must hold certificates.
+fn certificates(settings: &mut Settings, name: &str) -> Option<Vec<u8>> {
+    const MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    let content = file(settings, name)?;
+    if content.windows(MARK.len()).any(|part| part == MARK) {
+        return Some(content);
+    }
+    settings.wrong(name, "the file holds no certificate in PEM form");
+    None
 }
 
 /// The content of the file that a setting names, if it is set.
@@ -124,12 +135,13 @@ mod tests {
             ("GOVERNANCE_TOKEN_FILE", "/dev/null"),
             ("GOVERNANCE_CA_FILE", "/nowhere/ca.pem"),
             ("GOVERNANCE_CERT_FILE", "/dev/null"),
+            ("GOVERNANCE_KEY_FILE", "/dev/null"),
         ]);
         let text = faults.unwrap_err();
         for part in [
             "GOVERNANCE_TOKEN_FILE: the file holds no token",
             "GOVERNANCE_CA_FILE: /nowhere/ca.pem cannot be read",
-            "GOVERNANCE_KEY_FILE is not set",
+            "GOVERNANCE_CERT_FILE: the file holds no certificate in PEM form",
         ] {
             assert!(text.contains(part), "{text}");
         }

@@ -13,7 +13,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::problem::Problem;
-use super::{HttpState, admin, origin_of, refusal};
+use super::{HttpState, admin, origin_of, refusal, unregister};
 use crate::access::{Access, Caller, Denial, Presented, Right};
 use crate::engine::{AuditAction, AuditResult, Origin, Refusal};
 
@@ -96,7 +96,10 @@ pub(super) fn admit(
     }
     let write = Write::of(request.uri().path()).filter(|_| needs == Right::Write);
     let origin = origin_of(request.headers(), request.extensions());
-    Err(refuse(state, access, &denial, write, None, origin))
+    // A registration names its pod in a body that nobody reads for a stranger.
+    let key = write.filter(|write| *write == Write::Unregister);
+    let key = key.and_then(|_| unregister::named(request.uri().query()));
+    Err(refuse(state, access, &denial, write, key.as_ref(), origin))
 }
 
 fn identify(access: &Access, request: &Request) -> Result<Caller, Denial> {

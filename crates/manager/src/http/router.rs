@@ -97,6 +97,8 @@ impl App {
         let (begun, route) = (Instant::now(), Route::of(request.uri().path()));
         let id = request_id::of(request.headers());
         let is_head = request.method() == Method::HEAD;
+        let told = tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| (request.method().clone(), request.uri().path().to_owned()));
         let line = RequestLine {
             method: request.method(),
             route: route.name(),
@@ -125,6 +127,12 @@ impl App {
             let problem = problem.unwrap_or_else(|| Problem::of_status(response.status()));
             let id = id.to_str().unwrap_or_default();
             response = problem.write(response, id, is_head);
+        }
+        if let Some((method, path)) = told {
+            let (request_id, status) =
+                (id.to_str().unwrap_or_default(), response.status().as_u16());
+            let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            tracing::debug!(request_id, %method, path, status, duration_us, "request answered");
         }
         response.headers_mut().insert(request_id::HEADER, id);
         span.answered(response.status());

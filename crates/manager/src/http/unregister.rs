@@ -63,6 +63,15 @@ fn read(query: Option<&str>) -> Result<Unregister, Problem> {
     Ok(Unregister { key, registration_id, instance_id })
 }
 
+/// The pod that a request is about, if it names one.
+pub(super) fn named(query: Option<&str>) -> Option<PodKey> {
+    let mut query = Query::new(query);
+    let (service, pod) = (name(&mut query, "service_name"), name(&mut query, "pod_name"));
+    let is_named = ![&service, &pod].iter().any(|name| name.is_empty())
+        && [&service, &pod].iter().all(|name| name.chars().count() <= NAME_MAX);
+    is_named.then(|| PodKey::new(ServiceName::stored(&service), PodName::stored(&pod)))
+}
+
 /// A name; empty only if there is a fault.
 fn name(query: &mut Query<'_>, parameter: &'static str) -> String {
     let Some(name) = query.required(parameter) else { return String::new() };

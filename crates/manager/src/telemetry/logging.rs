@@ -10,11 +10,24 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
 use crate::config::{self, Log, LogFormat};
 
 /// Lines that wait to be written; beyond that they are lost.
 const LINES_MAX: usize = 16_384;
+
+/// What the program is built on and talks.
+const LIBRARIES: [&str; 8] = [
+    "h2",
+    "hickory_net",
+    "hickory_proto",
+    "hickory_resolver",
+    "hyper",
+    "hyper_util",
+    "rustls",
+    "tokio_postgres",
+];
 
 /// The level of this process, once logging was started: the log is one per process.
 static LEVEL: OnceLock<Level> = OnceLock::new();
@@ -58,7 +71,7 @@ pub struct Logging {
 /// # Errors
 /// When logging was started before, or the level cannot be read.
 pub fn start(log: &Log) -> anyhow::Result<Logging> {
-    let filter = EnvFilter::try_new(&log.level)?;
+    let filter = filter(&log.level)?;
     let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_MAX);
     let (writer, guard) = writer.thread_name("log").finish(std::io::stderr());
     let builder = tracing_subscriber::fmt()
@@ -87,6 +100,16 @@ pub fn start(log: &Log) -> anyhow::Result<Logging> {
     Ok(Logging { _writer: guard })
 }
 
+/// A level alone is about us: of the libraries below, each of which says a lot about every byte, only
+/// warnings are shown. Who wants more names them.
+fn filter(text: &str) -> Result<EnvFilter, ParseError> {
+    if ["info", "debug", "trace"].contains(&text) {
+        let libraries = LIBRARIES.map(|name| format!(",{name}=warn")).concat();
+        return EnvFilter::try_new(format!("{text}{libraries}"));
+    }
+    EnvFilter::try_new(text)
+}
+
 /// How much is logged now, in the words of `LOG_LEVEL`; none before the start.
 pub fn level() -> Option<String> {
     let level = LEVEL.get()?;
@@ -99,8 +122,7 @@ pub fn level() -> Option<String> {
 /// When the text is no level.
 pub fn set_level(text: &str) -> Result<String, LevelError> {
     let text = config::parse_log_level(text).map_err(LevelError::Invalid)?;
-    let filter =
-        EnvFilter::try_new(&text).map_err(|fault| LevelError::Invalid(fault.to_string()))?;
+    let filter = filter(&text).map_err(|fault| LevelError::Invalid(fault.to_string()))?;
     let level = LEVEL.get().ok_or(LevelError::NotStarted)?;
     // Held over both, so that what is shown is what is in force.
     let mut shown = level.text.lock().unwrap_or_else(PoisonError::into_inner);

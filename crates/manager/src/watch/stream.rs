@@ -22,6 +22,8 @@ use crate::engine::{EngineHandle, Snapshot};
 
 /// How often a watcher is told how far it is. Also keeps the connection from idling.
 pub(super) const BOOKMARK_PAUSE: Duration = Duration::from_secs(10);
+/// A watcher that took nothing for so long does not read: the next piece would be a bookmark.
+const STALLED: Duration = Duration::from_secs(15);
 /// Pods in one page of a snapshot.
 const PAGE_PODS: usize = 32;
 /// Changes that are looked through for one service before others get their turn.
@@ -40,6 +42,8 @@ pub struct Stream {
     is_behind: bool,
     generation: u64,
     bookmark: Pin<Box<Sleep>>,
+    /// When somebody last asked for more: never later than at a bookmark, if the watcher reads.
+    asked: Instant,
 }
 
 enum Phase {
@@ -69,12 +73,14 @@ impl Stream {
         let generation = hub.generation();
         let bookmark = Box::pin(sleep_until(Instant::now() + BOOKMARK_PAUSE));
         let (phase, seen) = (Phase::New(last_seen), Revision::from_u64(0));
-        Self { hub, engine, seat, phase, seen, is_behind: true, generation, bookmark }
+        let asked = Instant::now();
+        Self { hub, engine, seat, phase, seen, is_behind: true, generation, bookmark, asked }
     }
 
     /// The next piece of text; none at the end.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         self.seat.register(context);
+        self.asked = Instant::now();
         loop {
             if matches!(self.phase, Phase::Ended) {
                 return Poll::Ready(None);
@@ -243,6 +249,12 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        // Its connection took nothing any more and was closed: nobody could be told why.
+        let is_stalled = self.asked.elapsed() > STALLED;
+        if is_stalled && !matches!(self.phase, Phase::Ended) {
+            self.hub.cut_off.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!("a watcher that read nothing for long was cut off");
+        }
         self.hub.stand_up(&self.seat);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use governance_store::MemoryStore;
 use http::Request;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Answer, Bench, StoppedClock, registration};
@@ -154,6 +154,19 @@ async fn each_reason_has_its_words_is_counted_and_stands_in_the_audit() {
             is_of_a_service || details.contains("has the right")
         );
     }
+}
+
+#[tokio::test]
+async fn a_refused_removal_stands_in_the_audit_of_its_pod() {
+    let bench = guarded().await;
+    let path = "/unregister?service_name=eir&pod_name=eir-1";
+    let answer = ask(&bench, &Who::Token(READER), "DELETE", path, None).await;
+    answer.problem(403, "forbidden");
+    ask(&bench, &Who::Nobody, "DELETE", "/unregister?pod_name=eir-1", None).await;
+    let denied = denied(&bench, 2).await;
+    let named = |log: &Value| (log["service_name"].clone(), log["pod_name"].clone());
+    assert_eq!(named(&denied[1]), (json!("eir"), json!("eir-1")));
+    assert_eq!(named(&denied[0]), (Value::Null, Value::Null), "half a name is none");
 }
 
 /// The audit's entries of refusals, newest first, once there are so many.
