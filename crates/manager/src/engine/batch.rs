@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use governance_domain::{
-    Change, Content, Decision, Draft, Pod, PodKey, RegistrationId, Registry, Rejection, Timestamp,
+    Change, Decision, Draft, Pod, PodKey, RegistrationId, Registry, Rejection, Timestamp,
 };
 use governance_store::{AuditAction, AuditEntry, AuditResult, Batch, RowChange, Tenure};
 use tokio::time::Instant;
 
+use super::alteration;
 use super::handle::Origin;
 use super::inbox::{Pending, Request};
 
@@ -95,7 +96,9 @@ fn entry(before: Option<&Pod>, change: &Change, origin: &Origin, at: Timestamp) 
             let id = pod.registration_id;
             let details = match before {
                 None => format!("registration_id {id}"),
-                Some(before) => alteration(id, Some(before.registration_id), before, &pod.content),
+                Some(before) => {
+                    alteration::sentence(id, Some(before.registration_id), before, &pod.content)
+                }
             };
             (AuditAction::Register, details, Some(pod.status))
         }
@@ -103,7 +106,7 @@ fn entry(before: Option<&Pod>, change: &Change, origin: &Origin, at: Timestamp) 
             let id = *registration_id;
             let details = match before {
                 None => format!("registration_id {id}"),
-                Some(before) => alteration(id, None, before, content),
+                Some(before) => alteration::sentence(id, None, before, content),
             };
             (AuditAction::Register, details, previous_status)
         }
@@ -127,26 +130,4 @@ fn entry(before: Option<&Pod>, change: &Change, origin: &Origin, at: Timestamp) 
         request_id: origin.request_id.clone(),
         remote: origin.remote.clone(),
     }
-}
-
-/// `registration_id 7 replaces 5: providers, instance_id changed`, or without a replacement.
-fn alteration(
-    id: RegistrationId,
-    replaced: Option<RegistrationId>,
-    from: &Pod,
-    to: &Content,
-) -> String {
-    let mut text = format!("registration_id {id}");
-    if let Some(replaced) = replaced {
-        text.push_str(" replaces ");
-        text.push_str(&replaced.to_string());
-    }
-    let mut joint = ": ";
-    for field in from.content.differing_fields(to) {
-        text.push_str(joint);
-        text.push_str(field);
-        joint = ", ";
-    }
-    text.push_str(" changed");
-    text
 }

@@ -6,6 +6,7 @@
 //!
 //! Not here: HTTP, probes, deliveries; they meet the engine through the types of this file alone.
 
+mod alteration;
 mod answer;
 mod archive;
 mod background;

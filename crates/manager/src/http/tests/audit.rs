@@ -74,12 +74,17 @@ async fn every_change_is_in_the_audit_with_what_was_before_and_after() {
             ("unregister", format!("registration_id {}", id + 2), (unknown, None)),
             (
                 "register",
-                format!("registration_id {} replaces {}: health_check_url changed", id + 2, id + 1),
+                format!(
+                    "registration_id {} replaces {}: health_check_url changed from \
+                     http://192.168.1.10:8080/health to http://192.168.1.10:1/",
+                    id + 2,
+                    id + 1
+                ),
                 (unknown, unknown)
             ),
             (
                 "register",
-                format!("registration_id {}: subscriptions changed", id + 1),
+                format!("registration_id {}: subscriptions changed from [] to [diam-gw]", id + 1),
                 (unknown, unknown)
             ),
             ("register", format!("registration_id {}", id + 1), (None, unknown)),
