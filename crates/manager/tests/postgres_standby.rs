@@ -234,6 +234,20 @@ fn while_the_database_is_away_for_both_one_goes_on_reading_and_is_there_again_af
 }
 
 #[test]
+fn an_active_one_that_does_not_know_who_is_active_still_ends_well() {
+    let cluster = Cluster::start().unwrap();
+    let gate = Gate::before(&cluster);
+    let mut old = manager(gate.proxy.address).start();
+    let new = standby_of(&old, &cluster);
+    gate.proxy.black_hole();
+    taken_over(&new);
+    old.wait_for_log(|line| {
+        line["message"].as_str().is_some_and(|text| text.contains("lease ended"))
+    });
+    assert_eq!(old.stop().code(), Some(0), "{}", old.log_text());
+}
+
+#[test]
 fn an_active_one_without_a_standby_goes_on_reading_when_it_is_cut_off() {
     let cluster = Cluster::start().unwrap();
     let gate = Gate::before(&cluster);

@@ -17,12 +17,12 @@ use governance_store::{AuditEntry, CommitError, HealthWrite, Renewal, Store, Sto
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, warn};
 
+use super::entries::takeover;
 use super::flight::no_answer;
 use super::lease::{Lease, Term};
 use super::soft::{SoftWrites, TRANSITION_DELAY};
 use super::standing::Post;
 use super::tenure::{STORE_CALL_MAX, chain};
-use super::writer::takeover;
 use crate::clock::Stamp;
 
 /// How often old audit entries are looked for, and how many go at once.

@@ -11,6 +11,7 @@ mod answer;
 mod archive;
 mod background;
 mod batch;
+mod entries;
 mod figures;
 mod flight;
 mod handle;

@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use governance_domain::{Applied, Change, Decision, PodKey, RegistrationId, Registry, Revision};
-use governance_store::{AuditAction, AuditEntry, AuditResult, CommitError, StoreFault, Tenure};
+use governance_store::{CommitError, StoreFault, Tenure};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::background::{Background, BackgroundEvent};
 use super::batch::{Decided, Decisions, decide};
+use super::entries::{health_entry, takeover};
 use super::flight::{Flight, Landing, Question};
 use super::handle::SubmitError;
 use super::inbox::Pending;
@@ -325,17 +326,26 @@ impl<'a> Writer<'a> {
             // A batch of unknown outcome is in the hands of whoever is active now: its callers
             // get no answer, which tells them that nobody knows.
             Attempt::Held { address } => Some(Exit::Deposed { address }),
-            Attempt::Later(why) => {
-                self.store_fails(&StoreFault::new(why));
-                self.flight = Flight::Asking(question, Instant::now() + self.backoff.next_pause());
-                None
-            }
-            Attempt::Never(fault) => {
-                self.store_fails(&fault);
-                self.flight = Flight::Asking(question, Instant::now() + self.backoff.next_pause());
-                None
-            }
+            Attempt::Later(why) => self.unasked(question, &StoreFault::new(why)),
+            Attempt::Never(fault) => self.unasked(question, &fault),
         }
+    }
+
+    /// The store could not be asked: again later, unless the process ends and nothing is open.
+    fn unasked(&mut self, question: Question, fault: &StoreFault) -> Option<Exit> {
+        self.store_fails(fault);
+        let is_open = match &question {
+            Question::Tenure => false,
+            Question::Batch(decisions) => {
+                decisions.decided.iter().any(|decided| !decided.pending.is_abandoned())
+            }
+            Question::Rewrite => true,
+        };
+        if !is_open && self.backlog.is_empty() && self.engine.inbox.is_drained() {
+            return Some(Exit::Closed);
+        }
+        self.flight = Flight::Asking(question, Instant::now() + self.backoff.next_pause());
+        None
     }
 
     fn resolved(&mut self, question: Question, tenure: Tenure) -> Option<Exit> {
@@ -566,37 +576,5 @@ fn reason(change: &Change, applied: &Applied) -> &'static str {
         Change::PodAmended { .. } => "registered again with other wishes",
         Change::PodUnregistered { .. } => "unregistered",
         Change::PodEvicted { .. } => "removed: too many failed checks in a row",
-    }
-}
-
-fn health_entry(
-    applied: &Applied,
-    at: governance_domain::Timestamp,
-    details: String,
-) -> AuditEntry {
-    AuditEntry {
-        at,
-        action: AuditAction::HealthStatusChange,
-        result: AuditResult::Success,
-        key: applied.after.as_ref().map(|pod| pod.key.clone()),
-        details,
-        previous_status: applied.before.as_ref().map(|pod| pod.status),
-        new_status: applied.after.as_ref().map(|pod| pod.status),
-        request_id: None,
-        remote: None,
-    }
-}
-
-pub(super) fn takeover(at: governance_domain::Timestamp, details: String) -> AuditEntry {
-    AuditEntry {
-        at,
-        action: AuditAction::Takeover,
-        result: AuditResult::Success,
-        key: None,
-        details,
-        previous_status: None,
-        new_status: None,
-        request_id: None,
-        remote: None,
     }
 }
