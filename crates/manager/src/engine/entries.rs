@@ -1,5 +1,5 @@
 //! Entries for the audit of what no command brings about: a status that changed, a manager that became
-//! active. Those of commands are `batch`'s.
+//! active, a round of notifications. Those of commands are `batch`'s, of refused ones `notes`'.
 
 use governance_domain::{Applied, Timestamp};
 use governance_store::{AuditAction, AuditEntry, AuditResult};
@@ -21,9 +21,18 @@ pub(super) fn health_entry(applied: &Applied, at: Timestamp, details: String) ->
 
 /// This manager writes now.
 pub(super) fn takeover(at: Timestamp, details: String) -> AuditEntry {
+    of_no_pod(AuditAction::Takeover, at, details)
+}
+
+/// A round of notifications was repeated.
+pub(super) fn reconciled(at: Timestamp, details: String) -> AuditEntry {
+    of_no_pod(AuditAction::Reconcile, at, details)
+}
+
+fn of_no_pod(action: AuditAction, at: Timestamp, details: String) -> AuditEntry {
     AuditEntry {
         at,
-        action: AuditAction::Takeover,
+        action,
         result: AuditResult::Success,
         key: None,
         details,

@@ -5,6 +5,7 @@ use crossbeam_queue::ArrayQueue;
 use governance_domain::{PodKey, Timestamp};
 use governance_store::{AuditAction, AuditEntry, AuditResult};
 
+use super::entries::reconciled;
 use super::handle::Origin;
 
 /// Sentences that wait. One comes per interval, and the writer looks ten times a second.
@@ -59,18 +60,7 @@ impl Notes {
         if let Some(refusal) = self.refusals.pop() {
             return Some(refused(refusal));
         }
-        let details = self.reconciled.pop()?;
-        Some(AuditEntry {
-            at,
-            action: AuditAction::Reconcile,
-            result: AuditResult::Success,
-            key: None,
-            details,
-            previous_status: None,
-            new_status: None,
-            request_id: None,
-            remote: None,
-        })
+        self.reconciled.pop().map(|details| reconciled(at, details))
     }
 }
 
