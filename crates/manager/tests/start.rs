@@ -8,6 +8,7 @@
 
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::process::Command;
 
 use governance_testkit::http::{Client, Wire, request};
 use governance_testkit::manager::{Ended, ManagerBuilder, ManagerProcess, PATIENCE};
@@ -224,6 +225,25 @@ fn a_backup_that_was_restored_between_two_runs_is_another_registry_with_later_re
         let text = line["message"].as_str().unwrap_or_default();
         line["level"] == "WARN" && text.contains("another registry")
     });
+}
+
+#[test]
+fn a_backup_of_the_same_run_is_recognised_after_an_orderly_end() {
+    let mut first = manager().set("STORAGE", "sqlite").start();
+    assert_eq!(first.client().post("/register", &registration("kept")).status, 200);
+    let file = first.settings().data_dir().join("governance.db");
+    let backup = file.with_extension("backup");
+    let whole = format!("VACUUM INTO '{}'", backup.display());
+    assert!(Command::new("sqlite3").arg(&file).arg(whole).status().unwrap().success());
+    let told = first.client().post("/register", &registration("lost")).json();
+    assert_eq!(first.stop().code(), Some(0));
+    std::fs::rename(&backup, &file).unwrap();
+
+    let restored = first.settings().start();
+    let list = restored.client().get("/services").json();
+    assert_eq!(list["count"], 1, "{list}");
+    assert_ne!(list["registry_id"], told["registry_id"]);
+    assert!(list["revision"].as_u64() > told["revision"].as_u64(), "{list} after {told}");
 }
 
 #[test]
